@@ -1,0 +1,1 @@
+"""Weakly supervised object localization as a pipeline: image labels in, boxes out."""

@@ -1,0 +1,62 @@
+"""What a person sees: progress and tables on stderr. stdout stays free for the one JSON line a stage ends with."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+_console = Console(stderr=True, highlight=False)
+#: Seconds between two progress lines where there is no terminal.
+LINE_EVERY = 10.0
+
+
+def say(message: str) -> None:
+    """One line for the user."""
+    _console.print(message, markup=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """The error that ends a command."""
+    _console.print("[bold red]error:[/]", end=" ")
+    say(message)
+
+
+def warn(message: str) -> None:
+    """Something the user should know although the work goes on."""
+    _console.print("[bold yellow]warning:[/]", end=" ")
+    say(message)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; the first column is text, the others are numbers."""
+    grid = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        grid.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        grid.add_row(*row)
+    _console.print(grid)
+
+
+def progress(items: Iterable[Item], total: int, description: str, unit: str = "images") -> Iterator[Item]:
+    """Pass ``items`` on while showing how far the work is: a bar on a terminal, a line now and then elsewhere.
+
+    Airflow and Docker split logs at newlines only, so a bar would never show there.
+    """
+    if _console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+                   TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, console=_console) as bar:
+            yield from bar.track(items, total=total, description=description)
+        return
+    start = shown = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if done == total or now - shown >= LINE_EVERY:
+            shown = now
+            left = (now - start) / done * (total - done)
+            say(f"{description}: {done}/{total} {unit}, {now - start:.0f} s elapsed, {left:.0f} s left")

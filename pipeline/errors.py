@@ -1,0 +1,36 @@
+"""Every error the pipeline raises on purpose, and the exit code it ends a command with.
+
+    WsolError            1    something failed that is neither of the two below
+    ├── UserError        2    the user can mend it: parameters, data, paths
+    │   ├── ParamsError       a key or value of params.yaml
+    │   └── DataError         a data set, image, box or mask
+    └── TransientError  75    the same command may succeed later: a server is away
+
+A message says what is wrong, where, and what to do about it.
+"""
+
+
+class WsolError(Exception):
+    """Base of all deliberate errors."""
+
+    exit_code = 1
+
+
+class UserError(WsolError):
+    """The user's input or set-up is wrong; running again unchanged will fail again."""
+
+    exit_code = 2
+
+
+class ParamsError(UserError):
+    """A key or value in ``params.yaml`` is unknown, missing or ill-typed."""
+
+
+class DataError(UserError):
+    """A data set, image, box or mask is missing or damaged."""
+
+
+class TransientError(WsolError):
+    """A fault outside the pipeline that may pass; ``EX_TEMPFAIL`` of ``sysexits.h``."""
+
+    exit_code = 75

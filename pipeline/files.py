@@ -1,0 +1,156 @@
+"""The files that stages exchange: where they lie and how they are written.
+
+Every file is written to a temporary name and renamed, so that a reader never sees half of one, and a command that is
+stopped leaves the old file in place.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+
+PREPARED = Path("data/prepared")
+MODELS = Path("models")
+CAMS = Path("cams")
+BOXES = Path("boxes")
+METRICS = Path("metrics")
+REPORT = Path("report")
+
+EVALUATED_SPLITS = ("val", "test")
+#: Images per shard of `cams/` and `boxes/`: what a stage holds in memory at a time.
+SHARD_SIZE = 256
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling of ``path`` to write to; it takes the place of ``path`` when the block ends well.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{os.getpid()}"
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        if "temporary" in locals():
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends well.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if path.exists() or path.is_symlink():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            os.replace(path, old / path.name)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path.absolute()}: {error.strerror or error}"
+        f"{f' ({error.filename})' if error.filename else ''}. Free or make writable that place and run again; "
+        "what was there before is unchanged."
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file in one step."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Byte-stable JSON: sorted keys, floats to ten decimals."""
+    text = json.dumps(_rounded(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 10)
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file that an earlier stage wrote; UserError where it is missing."""
+    return json.loads(existing(path).read_text())
+
+
+def existing(path: Path) -> Path:
+    """``path`` itself, or a UserError that names the stage which makes it."""
+    if path.exists():
+        return path
+    stage = {"data": "prepare", "models": "train", "cams": "extract_cams", "boxes": "localize", "metrics": "evaluate"}
+    maker = stage.get(path.parts[0], "")
+    raise UserError(f"{path.absolute()} does not exist. Run `python -m pipeline {maker}` first, or `dvc repro`.")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """CSV with floats to ten significant digits."""
+    write_bytes(path, table.to_csv(index=False, float_format="%.10g").encode())
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Parquet without the index."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_shard(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """``folder/NNNNN.npz`` of arrays that share their first axis."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(folder / f"{number:05d}.npz", buffer.getvalue())
+
+
+def read_shards(folder: Path) -> Iterator[dict[str, NDArray[Any]]]:
+    """The shards of a folder in order, one in memory at a time."""
+    for path in sorted(existing(folder).glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            yield dict(arrays)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import DataError
+from pipeline.files import PREPARED, existing, read_json, write_json, write_parquet
+
+#: Columns of ``manifest.parquet``, one row per image. Paths are relative to the image root; boxes are a list of
+#: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
+COLUMNS = ("image_id", "path", "split", "labels", "width", "height", "boxes", "mask", "ignore_mask", "part_mask")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A manifest with what belongs to it.
+
+    Attributes:
+        rows: one row per image, ordered by ``image_id``, with the columns of :data:`COLUMNS`.
+        classes: class names; a label is an index into them.
+        root: folder that the paths are relative to.
+        content_hash: of all image files, masks included.
+    """
+
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    root: Path
+    content_hash: str
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of one split, in the manifest's order."""
+        return self.rows[self.rows["split"] == name].reset_index(drop=True)
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write ``manifest.parquet`` and ``dataset.json`` into a folder."""
+    write_parquet(folder / "manifest.parquet", dataset.rows[list(COLUMNS)])
+    facts: Mapping[str, Any] = {
+        "classes": list(dataset.classes),
+        "root": dataset.root.as_posix(),
+        "content_hash": dataset.content_hash,
+        "images": {split: int((dataset.rows["split"] == split).sum()) for split in SPLITS},
+    }
+    write_json(folder / "dataset.json", facts)
+
+
+def read_dataset(folder: Path = PREPARED) -> Dataset:
+    """Read what ``prepare`` wrote.
+
+    Raises:
+        UserError: the files are not there.
+        DataError: the image root named in them is not there.
+    """
+    rows = pd.read_parquet(existing(folder / "manifest.parquet"))
+    facts = read_json(folder / "dataset.json")
+    root = Path(facts["root"])
+    if not root.is_dir():
+        raise DataError(f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare.")
+    return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"])
+
+
+def box_array(boxes: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A manifest cell's boxes as ``(m, 4)``."""
+    return np.array([list(box) for box in boxes], np.float64).reshape(-1, 4)

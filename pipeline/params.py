@@ -1,0 +1,181 @@
+"""``params.yaml``: its schema, and errors that name the key, the file and the nearest valid key."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+
+from pipeline.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class _Group(BaseModel):
+    """A group of keys: every key is required, none may be added, no value is converted (but int to float)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class SyntheticParams(_Group):
+    """The embedded data set."""
+
+    classes: int = Field(ge=2, le=12)
+    train_per_class: int = Field(ge=1)
+    test_per_class: int = Field(ge=1)
+    image_size: int = Field(ge=32)
+
+
+class PrepareParams(_Group):
+    """From a raw data set to the manifest."""
+
+    dataset: Literal["synthetic", "cub"]
+    root: str = Field(min_length=1)
+    seed: int = Field(ge=0)
+    val_fraction: float = Field(gt=0, lt=1)
+    synthetic: SyntheticParams
+
+
+class TrainParams(_Group):
+    """The classifier and its training."""
+
+    backbone: Literal["resnet18", "squeezenet1_1", "mobilenet_v2"]
+    pretrained: StrictBool | str
+    head: Literal["gap"]
+    regularizer: Literal["kl_uniform", "none"]
+    lambda_: float = Field(alias="lambda", ge=0)
+    resize: int = Field(ge=32)
+    crop: int = Field(ge=32)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(gt=0)
+    head_lr_factor: float = Field(gt=0)
+    momentum: float = Field(gt=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    freeze_batch_norm: bool
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "TrainParams":
+        if self.crop > self.resize:
+            raise ValueError(f"crop ({self.crop}) must not exceed resize ({self.resize})")
+        return self
+
+
+class ExtractCamsParams(_Group):
+    """From images and model to maps."""
+
+    method: Literal["cam"]
+    clamp_negative_weights: bool
+    batch_size: int = Field(ge=1)
+
+
+class LocalizeParams(_Group):
+    """From maps to boxes."""
+
+    standard: Literal["max", "percentile"]
+    percentile: float = Field(ge=0, le=100)
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)]
+
+
+def _whole_percents(values: list[float]) -> list[float]:
+    if len(set(values)) != len(values) or any(round(v * 100, 9) % 1 for v in values):
+        raise ValueError("each criterion once, in whole percents such as 0.5")
+    return values
+
+
+class EvaluateParams(_Group):
+    """From boxes and maps to metrics."""
+
+    iou: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_whole_percents)]
+    interval: float = Field(gt=0, le=0.5)
+
+
+class TrackParams(_Group):
+    """Where the run is recorded."""
+
+    experiment: str = Field(pattern=r"^[/\w.\- ]+$")
+
+
+class Params(_Group):
+    """All of ``params.yaml``."""
+
+    seed: int = Field(ge=0)
+    prepare: PrepareParams
+    train: TrainParams
+    extract_cams: ExtractCamsParams
+    localize: LocalizeParams
+    evaluate: EvaluateParams
+    track: TrackParams
+
+    def flat(self) -> dict[str, Any]:
+        """Every value under its dotted key, such as ``train.lambda``."""
+        return dict(_flatten(self.model_dump(by_alias=True)))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate a parameters file.
+
+    Raises:
+        ParamsError: the file is missing or is not YAML, or a key is unknown, missing or ill-typed; all of them named.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{path} must hold groups of keys, found {type(tree).__name__}.")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        problems = "\n".join(f"  {problem}" for problem in sorted({_explain(e, tree) for e in error.errors()}))
+        raise ParamsError(f"{path} is not valid:\n{problems}\nNothing was run or changed.") from None
+
+
+def _valid_keys(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        yield key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _valid_keys(field.annotation, f"{key}.")
+
+
+def _explain(error: Any, tree: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors, in terms of the file."""
+    keys = list(_valid_keys())
+    # Pydantic appends the branch of a union it tried: only what names a key of the file is kept.
+    location = [str(part) for part in error["loc"]]
+    while len(location) > 1 and ".".join(location) not in keys and error["type"] != "extra_forbidden":
+        location.pop()
+    key = ".".join(location)
+    match error["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(_siblings(location, keys))}."
+            return f"{key}: unknown key; {hint}"
+        case "missing":
+            return f"{key}: missing; add it (the committed params.yaml shows its default)."
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}."
+    return f"{key}: {error['msg']}, found {_value_at(tree, location)!r}."
+
+
+def _siblings(location: list[str], keys: list[str]) -> list[str]:
+    return [k for k in keys if k.split(".")[:-1] == location[:-1]]
+
+
+def _value_at(tree: Any, location: list[str]) -> Any:
+    for part in location:
+        tree = tree.get(part) if isinstance(tree, dict) else tree
+    return tree

@@ -1,0 +1,24 @@
+"""The state folder: what outlives a workspace.
+
+MLflow's database and artifacts, resume checkpoints, Airflow's home, run records and the workspaces themselves. It is
+the same folder for a checkout and for every workspace made from it.
+"""
+
+import os
+from pathlib import Path
+
+
+def state_folder() -> Path:
+    """Absolute path: ``WSOL_STATE``, else ``.wsol`` of the checkout (a workspace holds a link of that name)."""
+    if "WSOL_STATE" in os.environ:
+        return Path(os.environ["WSOL_STATE"]).absolute()
+    return (_main_checkout(Path.cwd()) / ".wsol").resolve()
+
+
+def _main_checkout(folder: Path) -> Path:
+    """The checkout a folder of ``dvc exp run --temp`` or ``--queue`` belongs to; any other folder is its own."""
+    parts = folder.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return folder
