@@ -61,7 +61,9 @@ def read_dataset(folder: Path = PREPARED) -> Dataset:
     facts = read_json(folder / "dataset.json")
     root = Path(facts["root"])
     if not root.is_dir():
-        raise DataError(f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare.")
+        raise DataError(
+            f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
+        )
     return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"])
 
 

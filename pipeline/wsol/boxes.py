@@ -91,7 +91,7 @@ def best_iou_per_level(image: NDArray[np.uint8], truth: NDArray[np.integer]) -> 
 
 
 def to_protocol(boxes: NDArray[np.floating], width: int, height: int, size: int) -> NDArray[np.int64]:
-    """True boxes ``(m, 4)`` in image pixels, in the protocol's frame: ``int(v·size/side)``; an edge may equal ``size``."""
+    """True boxes ``(m, 4)`` in image pixels, in the protocol's frame: ``int(v·size/side)``, up to ``size``."""
     return (boxes * float(size) / np.array([width, height] * 2, np.float64)).astype(np.int64)
 
 

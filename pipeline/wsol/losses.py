@@ -7,7 +7,6 @@ distribution over the ``C`` classes, and every regularizer returns one value per
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
