@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pipeline.data.source import Sample, Source
 
 #: Share of the images whose body (background) carries the texture (colour) of their own class; otherwise any class's.
-BODY_EVIDENCE = 0.6
+BODY_EVIDENCE = 0.8
 BACKGROUND_EVIDENCE = 0.4
 #: Side of the body's frame as a share of the image's side, and the part's diameter as a share of the body's shorter side.
-BODY_SIDES = (0.36, 0.68)
-PART_SIDE = 0.34
+BODY_SIDES = (0.4, 0.62)
+PART_SIDE = 0.3
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -110,7 +110,7 @@ def _background(rng: np.random.Generator, label: int, classes: int, size: int) -
 
 
 def _shapes(rng: np.random.Generator, size: int) -> tuple[Mask, Mask]:
-    """Body (an ellipse with a wavy outline) and part (a disc near one end of it), as masks."""
+    """Body (an ellipse with a wavy outline) and part (a disc somewhere on it), as masks."""
     sides = rng.uniform(*BODY_SIDES, 2) * size
     centre = np.array([rng.uniform(side / 2, size - side / 2) for side in sides])
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -119,7 +119,7 @@ def _shapes(rng: np.random.Generator, size: int) -> tuple[Mask, Mask]:
     body = np.zeros((size, size), np.uint8)
     cv2.fillPoly(body, [np.rint(outline).astype(np.int32)], 1)
     direction = rng.uniform(0, 2 * np.pi)
-    seat = centre + 0.27 * sides * np.array([np.cos(direction), np.sin(direction)])
+    seat = centre + rng.uniform(0.05, 0.2) * sides * np.array([np.cos(direction), np.sin(direction)])
     part = np.zeros((size, size), np.uint8)
     cv2.circle(part, tuple(int(v) for v in np.rint(seat)), max(3, round(PART_SIDE / 2 * float(sides.min()))), 1, -1)
     return body.astype(bool), (part & body).astype(bool)

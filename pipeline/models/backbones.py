@@ -48,9 +48,13 @@ def _remove_stride(convolution: nn.Conv2d) -> None:
     convolution.stride = (1, 1)
 
 
+@torch.no_grad()
 def channels(backbone: nn.Module) -> int:
     """Number of channels of a backbone's last feature map."""
-    return max(m.out_channels for m in list(backbone.modules())[-12:] if isinstance(m, nn.Conv2d))
+    training = backbone.training
+    count: int = backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+    backbone.train(training)
+    return count
 
 
 def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> None:

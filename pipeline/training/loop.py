@@ -116,7 +116,8 @@ class Trainer:
         rng = np.random.default_rng([self.seed, self.epoch, self.step])
         set_learning_rate(self.optimizer, schedule_factor(self.epoch * steps + self.step, self.settings.epochs * steps))
         images, labels = self._to_device(images), self._to_device(labels)
-        logits = self.network(crop_and_flip(images, self.settings.crop, rng))
+        with self._autocast():
+            logits = self.network(crop_and_flip(images, self.settings.crop, rng)).float()
         loss, *terms = regularized_cross_entropy(
             logits, labels, REGULARIZERS[self.settings.regularizer], self.settings.lambda_
         )
@@ -135,7 +136,8 @@ class Trainer:
         self.network.eval()
         loss = correct = 0.0
         for group, images in _in_order(val, self.settings.batch_size, self.settings.crop):
-            logits = self.network(self._to_device(torch.from_numpy(images)))
+            with self._autocast():
+                logits = self.network(self._to_device(torch.from_numpy(images))).float()
             labels = self._to_device(torch.from_numpy(val.labels[group]))
             loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += (logits.argmax(dim=1) == labels).sum().item()
@@ -151,6 +153,10 @@ class Trainer:
                 f"the loss is not finite any more in epoch {self.epoch + 1}, at or before step {self.step}. "
                 "Lower train.lr or train.lambda; nothing was written, and the last checkpoint is kept."
             )
+
+    def _autocast(self) -> torch.autocast:
+        """Mixed precision in bfloat16, whose range needs no loss scaling (Micikevicius et al., ICLR 2018)."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
