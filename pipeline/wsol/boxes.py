@@ -3,14 +3,18 @@
 Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020 / TPAMI 2022. A map in
 [0, 1] is quantised to ``uint8(map·255)`` (truncated), thresholded strictly, and boxed by its contours. Boxes are
 ``xyxy`` in map pixels, with ``x1 ≤ W−1`` and ``y1 ≤ H−1``; they are compared by the *inclusive* IoU (+1 on each
-side). Only the 256 integer levels are distinct, so a threshold τ is a look-up: :func:`threshold_level`.
+side). Only the 256 integer levels are distinct, so a threshold τ is a look-up: :func:`threshold_level`; all levels
+together cost one sweep over the pixels (:mod:`pipeline.wsol.sweep`).
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 256
+from pipeline.wsol.compiled import compiled
+from pipeline.wsol.neighbours import LEVELS
+from pipeline.wsol.sweep import component_boxes, largest_component_boxes
+
 #: What the protocol writes where there is no contour.
 NO_BOX = (0, 0, 0, 0)
 
@@ -39,38 +43,48 @@ def threshold_level(tau: float, standard: float) -> int:
     return int(tau * standard)
 
 
-def contours(image: NDArray[np.uint8], level: int) -> list[NDArray[np.int32]]:
-    """Every contour of ``image > level``, hole contours included, in the reference's order."""
-    _, binary = cv2.threshold(image, level, 255, cv2.THRESH_BINARY)
-    return list(cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0])
-
-
-def contour_box(contour: NDArray[np.int32], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The protocol's box ``x, y, x+w, y+h`` of one contour, clipped to the last pixel of ``shape`` (H, W)."""
-    x, y, width, height = cv2.boundingRect(contour)
-    return x, y, min(x + width, shape[1] - 1), min(y + height, shape[0] - 1)
-
-
 def largest_box(image: NDArray[np.uint8], level: int) -> tuple[int, int, int, int]:
     """Box of the contour with the largest area in ``image > level``; of equals the first (the lower); else NO_BOX."""
-    found = contours(image, level)
-    if not found:
+    _, binary = cv2.threshold(image, level, 255, cv2.THRESH_BINARY)
+    contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
+    if not contours:
         return NO_BOX
-    return contour_box(max(found, key=cv2.contourArea), (image.shape[0], image.shape[1]))
+    x, y, width, height = cv2.boundingRect(max(contours, key=cv2.contourArea))
+    return x, y, min(x + width, image.shape[1] - 1), min(y + height, image.shape[0] - 1)
 
 
 def largest_boxes(image: NDArray[np.uint8]) -> NDArray[np.int16]:
     """:func:`largest_box` at every level: ``(256, 4)``; level ``L`` thresholds ``image > L``."""
-    boxes = np.zeros((LEVELS, 4), np.int16)
-    for level in range(int(image.max())):
-        boxes[level] = largest_box(image, level)
+    boxes = largest_component_boxes(image)
+    boxes[: image.max()] = _protocol_boxes(boxes[: image.max()], image.shape)
+    boxes[image.max() :] = NO_BOX
     return boxes
 
 
-def all_boxes(image: NDArray[np.uint8], level: int) -> NDArray[np.int16]:
-    """Boxes of every contour in ``image > level``: ``(k, 4)``; one NO_BOX where there is none."""
-    shape = (image.shape[0], image.shape[1])
-    return np.array([contour_box(c, shape) for c in contours(image, level)] or [NO_BOX], np.int16)
+def contour_boxes(image: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Boxes of every contour at every level, those of holes included.
+
+    Returns:
+        ``(k, 4)`` boxes, and ``(k, 2)`` the lowest and the highest level each is drawn at. At a level every contour
+        of ``image > level`` has one row; a level without contours has none.
+    """
+    boxes, spans = component_boxes(image, connectivity=8)
+    # The background of ``image > level`` is where ``255 − image`` exceeds ``254 − level``.
+    holes, inverted = component_boxes(LEVELS - 1 - image, connectivity=4)
+    last = np.array(image.shape[::-1]) - 1
+    enclosed = (holes[:, :2] > 0).all(axis=1) & (holes[:, 2:] < last).all(axis=1)
+    # A hole's contour runs through the foreground pixels around it.
+    around = holes[enclosed] + np.array([-1, -1, 1, 1], np.int16)
+    boxes = np.concatenate([_protocol_boxes(boxes, image.shape), _protocol_boxes(around, image.shape)])
+    return boxes, np.concatenate([spans, LEVELS - 2 - inverted[enclosed, ::-1]])
+
+
+def _protocol_boxes(boxes: NDArray[np.int16], shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Pixel boxes ``(n, 4)``, ends included, as ``x, y, x+w, y+h`` clipped to the last pixel of ``shape`` (H, W)."""
+    protocol = boxes.copy()
+    protocol[:, 2] = np.minimum(boxes[:, 2] + 1, shape[1] - 1)
+    protocol[:, 3] = np.minimum(boxes[:, 3] + 1, shape[0] - 1)
+    return protocol
 
 
 def iou(boxes: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -84,9 +98,30 @@ def iou(boxes: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.f
 
 def best_iou_per_level(image: NDArray[np.uint8], truth: NDArray[np.integer]) -> NDArray[np.float64]:
     """Best IoU of any contour with any of the ``(m, 4)`` true boxes, at every level: ``(256,)``."""
-    best = np.full(LEVELS, iou(np.array([NO_BOX]), truth).max())
-    for level in range(int(image.max())):
-        best[level] = iou(all_boxes(image, level), truth).max()
+    empty = float(iou(np.array([NO_BOX]), truth).max())
+    boxes, spans = contour_boxes(image)
+    best = _best_over_spans(boxes, spans, np.asarray(truth, np.int64))
+    best[image.max() :] = empty
+    return best
+
+
+@compiled
+def _best_over_spans(
+    boxes: NDArray[np.int16], spans: NDArray[np.int16], truth: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    best = np.zeros(LEVELS)
+    for k in range(len(boxes)):
+        x0, y0, x1, y1 = np.int64(boxes[k, 0]), np.int64(boxes[k, 1]), np.int64(boxes[k, 2]), np.int64(boxes[k, 3])
+        area = (x1 - x0 + 1) * (y1 - y0 + 1)
+        highest = 0.0
+        for m in range(len(truth)):
+            width = min(x1, truth[m, 2]) - max(x0, truth[m, 0]) + 1
+            height = min(y1, truth[m, 3]) - max(y0, truth[m, 1]) + 1
+            overlap = max(width, 0) * max(height, 0)
+            true_area = (truth[m, 2] - truth[m, 0] + 1) * (truth[m, 3] - truth[m, 1] + 1)
+            highest = max(highest, overlap / (area + true_area - overlap))
+        for level in range(spans[k, 0], spans[k, 1] + 1):
+            best[level] = max(best[level], highest)
     return best
 
 

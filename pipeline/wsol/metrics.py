@@ -8,6 +8,8 @@ localization) are those of the CAM and ACoL papers.
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.wsol.compiled import compiled
+
 
 def threshold_grid(interval: float) -> NDArray[np.float64]:
     """The thresholds the protocol tries: ``arange(0, 1, interval)``."""
@@ -44,6 +46,11 @@ class ThresholdCurve:
         self.hits += iou_per_level[levels] >= self.deltas[:, None]
         self.images += 1
 
+    def merge(self, other: "ThresholdCurve") -> None:
+        """Add what another curve over the same thresholds and criteria has counted."""
+        self.hits += other.hits
+        self.images += other.images
+
     def accuracies(self) -> NDArray[np.float64]:
         """``(D, T)`` in percent; raises ValueError where no image was counted."""
         if self.images == 0:
@@ -72,12 +79,28 @@ class PixelAveragePrecision:
         self.background = np.zeros(len(self.edges) - 1, np.int64)
 
     def add(
-        self, score_map: NDArray[np.float64], foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None
+        self, score_map: NDArray[np.floating], foreground: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None
     ) -> None:
-        """Count one image's pixels; all arrays ``(H, W)``; ignored pixels that are not foreground are left out."""
-        background = ~foreground if ignored is None else ~foreground & ~ignored
-        self.foreground += np.histogram(score_map[foreground], bins=self.edges)[0]
-        self.background += np.histogram(score_map[background], bins=self.edges)[0]
+        """Count one image's pixels; all arrays ``(H, W)``; ignored pixels that are not foreground are left out.
+
+        Raises:
+            ValueError: a score is NaN or lies outside [0, 3], or the arrays differ in shape.
+        """
+        if ignored is None:
+            ignored = np.zeros_like(foreground)
+        if not score_map.shape == foreground.shape == ignored.shape:
+            raise ValueError(f"map {score_map.shape}, mask {foreground.shape} and ignored {ignored.shape} differ")
+        kinds = np.where(foreground, 0, np.where(ignored, 2, 1)).astype(np.uint8)
+        counts = _score_histograms(np.asarray(score_map, np.float64), kinds, self.edges)
+        if counts.sum() != score_map.size:
+            raise ValueError("score map has NaNs or values outside [0, 3]")
+        self.foreground += counts[0]
+        self.background += counts[1]
+
+    def merge(self, other: "PixelAveragePrecision") -> None:
+        """Add what another histogram with the same interval has counted."""
+        self.foreground += other.foreground
+        self.background += other.background
 
     def value(self) -> float:
         """PxAP in percent; raises ValueError where the whole set has no foreground pixel."""
@@ -88,6 +111,56 @@ class PixelAveragePrecision:
         precision = true_positives / np.maximum(positives, 1)
         recall = true_positives / true_positives[-1]
         return float((precision[1:] * np.diff(recall)).sum() * 100)
+
+
+@compiled
+def _score_histograms(
+    score_map: NDArray[np.float64], kinds: NDArray[np.uint8], edges: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Pixels per kind and bin, ``(3, B)``; bins are half open, the last one closed, as ``numpy.histogram`` has them."""
+    counts = np.zeros((3, len(edges) - 1), np.int64)
+    per_unit = 1 / edges[1]
+    height, width = score_map.shape
+    for y in range(height):
+        for x in range(width):
+            score = score_map[y, x]
+            if 0 <= score <= edges[-1]:
+                # A guess from the spacing, put right by the edges themselves.
+                k = min(int(score * per_unit), len(edges) - 2)
+                while score < edges[k]:
+                    k -= 1
+                while k < len(edges) - 2 and score >= edges[k + 1]:
+                    k += 1
+                counts[kinds[y, x], k] += 1
+    return counts
+
+
+class MeanPixelAveragePrecision:
+    """mPxAP: the mean over classes of each class's own PxAP, as on PASCAL VOC."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.classes: dict[int, PixelAveragePrecision] = {}
+
+    def add(
+        self,
+        label: int,
+        score_map: NDArray[np.floating],
+        foreground: NDArray[np.bool_],
+        ignored: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count one image's pixels for its class; see :meth:`PixelAveragePrecision.add`."""
+        self.classes.setdefault(label, PixelAveragePrecision(self.interval)).add(score_map, foreground, ignored)
+
+    def values(self) -> dict[int, float]:
+        """PxAP of each class seen, in percent."""
+        return {label: self.classes[label].value() for label in sorted(self.classes)}
+
+    def value(self) -> float:
+        """mPxAP in percent; raises ValueError where no class was seen or one has no foreground pixel."""
+        if not self.classes:
+            raise ValueError("no image was scored")
+        return float(np.mean(list(self.values().values())))
 
 
 def top_k_correct(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
