@@ -28,10 +28,10 @@ ui: setup  ## serve the MLflow and Airflow pages on 127.0.0.1
 
 test: setup  ## lint, type check and run the tests
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: setup  ## the tests, the slow ones included
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff: style, imports between floors, Airflow rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

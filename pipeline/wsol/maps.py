@@ -41,7 +41,7 @@ def normalize_map(score_map: NDArray[np.floating]) -> NDArray[np.float64]:
     low, high = score_map.min(), score_map.max()
     if not (np.isfinite(low) and np.isfinite(high)) or low == high:
         return np.zeros_like(score_map)
-    return (score_map - low) / (high - low)
+    return np.asarray((score_map - low) / (high - low))
 
 
 def gaussian_map(size: int, sigma: float) -> NDArray[np.float64]:
