@@ -5,8 +5,8 @@ import os
 # Two tests run at once, and threads that wait for each other by spinning would halve the speed of both.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
+import pytest
+from mlflow import MlflowClient
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.workspace import KERNELS
+
 ROOT = Path(__file__).parents[1]
 #: Two classes, one epoch of two steps.
 SMALL: dict[str, Any] = {
@@ -35,6 +37,9 @@ def make_project(folder: Path, settings: dict[str, Any] | None = None) -> Path:
         if not name.startswith(("tests/", "docs/")) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    for kernel in ROOT.glob(KERNELS):
+        (folder / kernel.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy2(kernel, folder / kernel.relative_to(ROOT))
     (folder / "dvc.lock").unlink(missing_ok=True)
     edit(folder, SMALL | (settings or {}))
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "start"]):

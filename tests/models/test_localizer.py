@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.models.localizer import Localizer, build_localizer, load_localizer, save_localizer
-from pipeline.wsol.maps import class_activation_maps
+from pipeline.wsol.cam import class_activation_maps
 
 ARCHITECTURE = {"backbone": "resnet18", "head": "gap", "classes": 3}
 
