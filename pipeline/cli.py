@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the user's mistake (message says which key or file); 75 a 
 import ast
 import importlib
 import json
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -156,6 +157,8 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line; deliberate errors become a message and their exit code, without a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Threads of torch that wait must not spin: beside any other busy process that costs most of the speed.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code: int | str | None = 1
     message = ""
     try:
