@@ -4,11 +4,16 @@ Shapes: features ``(N, K, h, w)``, classifier weights ``(C, K)``, classes ``(N, 
 a single map is ``(h, w)``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # scoring maps of other code must not wait for torch
+    from torch import Tensor
 
 
 def class_activation_maps(
@@ -20,6 +25,8 @@ def class_activation_maps(
     ``clamp_negative_weights`` the map uses ``max(w_k^c, 0)`` (NWC: Bae et al., "Rethinking class activation mapping
     for weakly supervised object localization", ECCV 2020, section 3.2); logits are not touched by it.
     """
+    import torch
+
     if clamp_negative_weights:
         weights = weights.clamp(min=0)
     return torch.einsum("nkhw,nmk->nmhw", features, weights[classes])
