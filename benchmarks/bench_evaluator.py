@@ -121,7 +121,7 @@ def sweep_rows(repeat: int) -> list[dict[str, Any]]:
                         lambda m, slow=slow, interval=interval: slow(m, interval),  # type: ignore[misc]
                         lambda m, fast=fast, interval=interval: fast(m, interval),  # type: ignore[misc]
                         maps,
-                        repeat,
+                        min(repeat, 2) if kind == "white noise" else repeat,
                         least if label == 1000 else 1.0,
                     )
                 )

@@ -231,7 +231,8 @@ def _score_batches(
     if processes == 1:
         yield from map(scorer.score, batches)
         return
-    # A forked process shares the truth and the compiled code instead of loading its own.
+    # A forked process shares the truth and the compiled code, once it is loaded, instead of loading its own.
+    _load_kernels(protocol)
     context = get_context("fork" if "fork" in get_all_start_methods() else None)
     with ProcessPoolExecutor(processes, context, _start_process, (scorer,)) as pool:
         try:
@@ -241,6 +242,15 @@ def _score_batches(
                 "a scoring process ended before its work was done, most likely for lack of memory; "
                 "try again with fewer --processes"
             ) from None
+
+
+def _load_kernels(protocol: Protocol) -> None:
+    """Compile what scoring needs, or load it from the cache, by scoring a map of four pixels."""
+    nothing = np.zeros((2, 2))
+    if protocol.metric == "boxes":
+        Tally(protocol).add_boxes(nothing, np.zeros((1, 4), np.int64))
+    else:
+        Tally(protocol).add_masks(nothing, nothing > 0, nothing > 0)
 
 
 def available_processes() -> int:

@@ -107,7 +107,8 @@ def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
         if line.strip():
             fields = [field.strip() for field in line.rsplit(",", width)]
             if len(fields) != width + 1:
-                raise DataError(f"{path}, line {number}: expected {columns}, found {line!r}")
+                hint = " Masks are scored with --metric masks." if width == 4 and len(fields) == 3 else ""
+                raise DataError(f"{path}, line {number}: expected {columns}, found {line!r}.{hint}")
             yield f"{path}, line {number}", fields
 
 
@@ -115,8 +116,7 @@ def _numbers(where: str, fields: Sequence[str]) -> list[float]:
     try:
         numbers = [float(field) for field in fields]
     except ValueError:
-        hint = " Masks are scored with --metric masks." if len(fields) == 4 else ""
-        raise DataError(f"{where}: expected numbers, found {', '.join(fields)}.{hint}") from None
+        raise DataError(f"{where}: expected numbers, found {', '.join(fields)}") from None
     if not np.isfinite(numbers).all():
         raise DataError(f"{where}: expected finite numbers, found {', '.join(fields)}")
     return numbers
@@ -186,7 +186,9 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
     positions, root = _read_ids(folder), mask_root or folder
     masks: list[list[Path]] = [[] for _ in positions]
     ignored: list[Path | None] = [None] * len(positions)
-    for _, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
+    for where, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
+        if image_id.count(",") >= 2 and image_id.rsplit(",", 2)[0] in positions:
+            raise DataError(f"{where}: expected id,mask,ignore, found a box. Boxes are scored with --metric boxes.")
         if image_id in positions:
             masks[positions[image_id]].append(root / mask)
             ignored[positions[image_id]] = root / ignore if ignore else ignored[positions[image_id]]

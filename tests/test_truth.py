@@ -59,7 +59,7 @@ def test_an_id_may_hold_commas(tmp_path):
         ("localization", "a,1,1,2,x\n", "line 1: expected numbers, found 1, 1, 2, x"),
         ("localization", "a,1,1,2,nan\n", "expected finite numbers"),
         ("localization", "a,5,1,2,2\n", "expected x0 ≤ x1 and y0 ≤ y1, found 5, 1, 2, 2"),
-        ("localization", "a,m.png,i.png\n", "expected id,x0,y0,x1,y1"),
+        ("localization", "a,m.png,i.png\n", "expected id,x0,y0,x1,y1, found 'a,m.png,i.png'. Masks are"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, file, text, message):
@@ -90,6 +90,12 @@ def test_missing_masks_are_counted(tmp_path):
     lines = "".join(f"a,m{k:02d}.png,\n" for k in range(12))
     with pytest.raises(DataError, match=r"12 of 12 masks do not exist: .*m00\.png.*\(2 more\)\. .*--mask-root"):
         read_text_masks(write_truth(tmp_path, image_ids="a\n", localization=lines), None)
+
+
+def test_boxes_in_place_of_masks_are_recognised(tmp_path):
+    folder = write_truth(tmp_path, image_ids="a\n", localization="a,1,1,2,2\n")
+    with pytest.raises(DataError, match=r"line 1: expected id,mask,ignore, found a box\..*--metric boxes"):
+        read_text_masks(folder, None)
 
 
 def test_a_damaged_mask_is_named(tmp_path):
