@@ -7,9 +7,9 @@ Exit codes: 0 done; 2 the user's mistake (message says which key or file); 75 a 
 import ast
 import importlib
 import json
-import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
@@ -19,11 +19,10 @@ from typer.core import TyperCommand
 
 from pipeline import console
 from pipeline.errors import WsolError
+from pipeline.outcome import leave_outcome
 from pipeline.params import load_params
 
 STAGES = ("prepare", "train", "extract_cams", "localize", "evaluate", "report", "track")
-#: Names the file in which a stage leaves its exit code: DVC exits with 255 whatever the stage's own code was.
-EXIT_CODE_FILE = "WSOL_EXIT_CODE_FILE"
 
 app = typer.Typer(
     help="Weakly supervised object localization: image labels in, boxes out.\n\n"
@@ -33,6 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+workspace_app = typer.Typer(help="A run's own copy of the repository.", no_args_is_help=True)
+app.add_typer(workspace_app, name="workspace", rich_help_panel="Tools")
 
 
 def _stage_help(name: str) -> str:
@@ -94,6 +97,90 @@ def score(
     print(json.dumps(result))
 
 
+@app.command(rich_help_panel="Tools")
+def repro(
+    stage: Annotated[str, typer.Argument(help="the last stage to reproduce; all of them if not given")] = "",
+    single_item: Annotated[bool, typer.Option("--single-item", help="this stage alone, not those before it")] = False,
+    force: Annotated[bool, typer.Option("--force", help="run although nothing has changed")] = False,
+) -> None:
+    """Validate everything, then run what has changed (`dvc repro`).
+
+    Ends with the exit code of the stage that failed, and says how to get the outputs back that it had before.
+    """
+    from pipeline.repro import reproduce
+
+    outcome = reproduce(stage, single_item=single_item, force=force)
+    leave_outcome(outcome.exit_code, outcome.message)
+    if outcome.exit_code == 0:
+        print(json.dumps({"reproduced": stage or "all"}))
+    raise SystemExit(outcome.exit_code)
+
+
+@app.command(rich_help_panel="Tools")
+def run() -> None:
+    """Execute the Airflow DAG on this checkout, without a server, and show the result.
+
+    Unchanged stages are not run again. Ends with the exit code of the stage that failed.
+    """
+    from pipeline.embedded import run_pipeline
+    from pipeline.summary import show_summary
+
+    code = run_pipeline(Path.cwd())
+    if code == 0:
+        show_summary()
+        console.say("To look around in Airflow and MLflow: make ui")
+    raise SystemExit(code)
+
+
+@app.command(rich_help_panel="Tools")
+def ui(
+    airflow_port: Annotated[int, typer.Option(help="of the Airflow page")] = 8080,
+    mlflow_port: Annotated[
+        int, typer.Option(help="of the MLflow page; not used where MLFLOW_TRACKING_URI is set")
+    ] = 5000,
+) -> None:
+    """Serve the Airflow and MLflow pages on 127.0.0.1 until Ctrl-C, and run what is triggered or due there."""
+    from pipeline.dashboards import serve
+
+    with suppress(KeyboardInterrupt):
+        serve(Path.cwd(), airflow_port, mlflow_port)
+
+
+@app.command(rich_help_panel="Tools")
+def show() -> None:
+    """Show the numbers of the result that lies in metrics/, and where its report is."""
+    from pipeline.summary import show_summary
+
+    show_summary()
+
+
+@workspace_app.command("create")
+def create_workspace(
+    run: Annotated[str, typer.Argument(help="name of the run")],
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a value in place of that of params.yaml")
+    ] = [],  # noqa: B006
+    revision: Annotated[str, typer.Option(help="commit, branch or tag; the working tree as on disk if not given")] = "",
+) -> None:
+    """Copy the repository for one run, with its own params.yaml; the cache and the state folder are shared.
+
+    Prints where it lies. Run stages there with `python -m pipeline repro`.
+    """
+    from pipeline.overrides import parse_assignment
+    from pipeline.workspace import create_workspace as create
+
+    overrides = dict(parse_assignment(text) for text in settings)
+    print(json.dumps({"workspace": str(create(run, overrides, revision or None))}))
+
+
+@workspace_app.command("remove")
+def remove_workspace(run: Annotated[str, typer.Argument(help="name of the run")]) -> None:
+    """Remove a run's copy of the repository; its params.yaml and dvc.lock are kept. Prints where."""
+    from pipeline.workspace import remove_workspace as remove
+
+    print(json.dumps({"record": str(remove(run))}))
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     # As PID 1 of a container a process ignores SIGTERM unless it handles it.
     raise SystemExit(128 + signal.SIGTERM)
@@ -103,17 +190,17 @@ def main() -> NoReturn:
     """Run the command line; deliberate errors become a message and their exit code, without a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     code: int | str | None = 1
+    message = ""
     try:
         app(prog_name="python -m pipeline")
     except WsolError as error:
-        console.fail(str(error))
-        code = error.exit_code
+        code, message = error.exit_code, str(error)
     except KeyboardInterrupt:
-        console.fail("interrupted")
-        code = 128 + signal.SIGINT
+        code, message = 128 + signal.SIGINT, "interrupted"
     except SystemExit as stop:
         code = stop.code or 0
     finally:
-        if EXIT_CODE_FILE in os.environ:
-            Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+        leave_outcome(code, message)
+    if message:
+        console.fail(message)
     sys.exit(code)

@@ -45,6 +45,7 @@ def progress(items: Iterable[Item], total: int, description: str, unit: str = "i
     """Pass ``items`` on while showing how far the work is: a bar on a terminal, a line now and then elsewhere.
 
     Airflow and Docker split logs at newlines only, so a bar would never show there.
+    Work of a few seconds shows nothing.
     """
     if _console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
@@ -56,7 +57,7 @@ def progress(items: Iterable[Item], total: int, description: str, unit: str = "i
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if done == total or now - shown >= LINE_EVERY:
+        if now - shown >= LINE_EVERY:
             shown = now
             left = (now - start) / done * (total - done)
             say(f"{description}: {done}/{total} {unit}, {now - start:.0f} s elapsed, {left:.0f} s left")

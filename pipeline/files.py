@@ -13,13 +13,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    # Every command imports this module, most handle no table, and importing pandas takes a second.
+    import pandas as pd
 
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
@@ -44,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{os.getpid()}"
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
@@ -69,11 +72,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists() or path.is_symlink():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            os.replace(path, old / path.name)
-            os.replace(temporary, path)
+            path.replace(old / path.name)
+            temporary.replace(path)
             shutil.rmtree(old)
         else:
-            os.replace(temporary, path)
+            temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
@@ -119,17 +122,18 @@ def existing(path: Path) -> Path:
     """``path`` itself, or a UserError that names the stage which makes it."""
     if path.exists():
         return path
-    stage = {"data": "prepare", "models": "train", "cams": "extract_cams", "boxes": "localize", "metrics": "evaluate"}
+    stage = {"data": "prepare", "models": "train", "cams": "extract_cams", "boxes": "localize", "metrics": "evaluate",
+             "report": "report"}  # fmt: skip
     maker = stage.get(path.parts[0], "")
     raise UserError(f"{path.absolute()} does not exist. Run `python -m pipeline {maker}` first, or `dvc repro`.")
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """CSV with floats to ten significant digits."""
     write_bytes(path, table.to_csv(index=False, float_format="%.10g").encode())
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
+def write_parquet(path: Path, table: "pd.DataFrame") -> None:
     """Parquet without the index."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)

@@ -55,6 +55,7 @@ class TrainParams(_Group):
     momentum: float = Field(gt=0, lt=1)
     weight_decay: float = Field(ge=0)
     freeze_batch_norm: bool
+    precision: Literal["float32", "bfloat16"]
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "TrainParams":

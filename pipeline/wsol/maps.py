@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # scoring maps of other code must not wait for torch
     from torch import Tensor
 
+#: Side of the evaluation protocol's frame in pixels (Choe et al., "Evaluating weakly supervised object localization
+#: methods right", CVPR 2020): maps, boxes and masks are compared there, whatever the image's shape.
+FRAME = 224
+
 
 def class_activation_maps(
     features: Tensor, weights: Tensor, classes: Tensor, clamp_negative_weights: bool = False
@@ -33,11 +37,7 @@ def class_activation_maps(
 
 
 def resize_map(score_map: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """Bicubic resize to ``(size, size)`` in float64; overshoot beyond the input's range is kept.
-
-    The evaluation protocol's frame (Choe et al., "Evaluating weakly supervised object localization methods right",
-    CVPR 2020) is 224×224, whatever the image's shape.
-    """
+    """Bicubic resize to ``(size, size)`` in float64; overshoot beyond the input's range is kept."""
     resized = cv2.resize(score_map.astype(np.float64), (size, size), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, dtype=np.float64)
 

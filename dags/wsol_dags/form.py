@@ -1,0 +1,66 @@
+"""The trigger form: one field per key of ``params.yaml``, with its default and its comment."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", list: "array"}
+#: A field whose comment lists alternatives may hold text or a number: it is a text field, read as YAML.
+_ALTERNATIVES = " | "
+
+
+def form_of(checkout: Path) -> dict[str, Param]:
+    """Fields by dotted key; each group of ``params.yaml`` is a section."""
+    tree = YAML(pure=True).load((checkout / "params.yaml").read_text())
+    return {key: _field(key, value, comment) for key, value, comment in _entries(tree)}
+
+
+def overrides(form: Mapping[str, Param], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that differ from what ``params.yaml`` holds, as text is read there."""
+    parsed = {key: _parse(values[key]) for key in form if key in values}
+    return {key: value for key, value in parsed.items() if not _same(value, _parse(form[key].value))}
+
+
+def _entries(tree: CommentedMap, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    for name, value in tree.items():
+        if isinstance(value, CommentedMap):
+            yield from _entries(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, _comment(tree, name)
+
+
+def _comment(group: CommentedMap, name: str) -> str:
+    """The comment on the line of a key."""
+    tokens = [token for token in group.ca.items.get(name, []) if token]
+    return tokens[0].value.split("\n")[0].lstrip("# ").strip() if tokens else ""
+
+
+def _field(key: str, value: Any, comment: str) -> Param:
+    section = key.rpartition(".")[0] or "general"
+    described: dict[str, Any] = {"title": key, "description": comment, "section": section}
+    if _ALTERNATIVES in comment or type(value) is str:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return Param(text, type=["string", "number", "boolean"], **described)
+    return Param(_plain(value), type=next(t for kind, t in _TYPES.items() if isinstance(value, kind)), **described)
+
+
+def _plain(value: Any) -> Any:
+    """Without ruamel's subclasses, which Airflow cannot serialize."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _parse(value: Any) -> Any:
+    return YAML(typ="safe", pure=True).load(value) if isinstance(value, str) else value
+
+
+def _same(left: Any, right: Any) -> bool:
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)

@@ -1,0 +1,1 @@
+"""Data sets, their checks, and loading of images."""

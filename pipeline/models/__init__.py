@@ -1,0 +1,1 @@
+"""Classifiers for localization: backbones, heads, weights."""

@@ -1,0 +1,34 @@
+"""How a command ended, told to whoever started it through DVC, which passes neither exit code nor message on."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Names the file in which a command leaves its exit code and error message.
+OUTCOME_FILE = "WSOL_OUTCOME_FILE"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the last command of a DVC run ended.
+
+    Attributes:
+        exit_code: its own; None where none reported one, for example because it was killed.
+        message: its error message, or empty.
+    """
+
+    exit_code: int | None = None
+    message: str = ""
+
+
+def leave_outcome(exit_code: int | str | None, message: str) -> None:
+    """Called at the end of every command; the first call counts, and without somebody who asks nothing is left."""
+    if path := os.environ.pop(OUTCOME_FILE, None):
+        code = exit_code if isinstance(exit_code, int) else 1
+        Path(path).write_text(json.dumps({"exit_code": code, "message": message}))
+
+
+def read_outcome(path: Path) -> Outcome:
+    """What :func:`leave_outcome` wrote, or an empty outcome."""
+    return Outcome(**json.loads(path.read_text())) if path.exists() else Outcome()

@@ -1,0 +1,88 @@
+"""Values written into ``params.yaml`` by dotted key, its comments and layout kept."""
+
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from pipeline.errors import ParamsError
+
+
+def override(text: str, overrides: Mapping[str, Any]) -> str:
+    """The text of a parameters file with other values, for example ``{"train.lambda": 0.01}``.
+
+    Raises:
+        ParamsError: a key is not in the file, or names a group.
+    """
+    yaml = _yaml()
+    tree = yaml.load(text)
+    keys = list(_keys(tree))
+    for key, value in overrides.items():
+        if key not in keys:
+            raise ParamsError(f"{key}: unknown key; {_hint(key, keys)} Nothing was run or changed.")
+        *groups, name = key.split(".")
+        group = tree
+        for part in groups:
+            group = group[part]
+        if type(group[name]) is not type(value) or group[name] != value:
+            group[name] = _node(value)
+    buffer = io.StringIO()
+    yaml.dump(tree, buffer)
+    return buffer.getvalue() if overrides else text
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE`` as a dotted key and its value, which is read as YAML, as if typed into the file.
+
+    Raises:
+        ParamsError: there is no ``=``.
+    """
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ParamsError(f"{text!r} sets nothing; write KEY=VALUE, for example train.lambda=0.01.")
+    return key.strip(), YAML(typ="safe", pure=True).load(value)
+
+
+def value_of(text: str, key: str) -> Any:
+    """The value of a dotted key in the text of a parameters file; None where it is missing."""
+    node = YAML(typ="safe", pure=True).load(text)
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
+
+
+def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _hint(key: str, keys: list[str]) -> str:
+    if group := [k for k in keys if k.startswith(f"{key}.")]:
+        return f"it is a group; name one of {', '.join(group)}."
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(keys)}."
+
+
+def _node(value: Any) -> Any:
+    """A value as the file shows it: lists in one line, floats without an exponent (YAML 1.1 reads 1e-05 as text)."""
+    if isinstance(value, float):
+        return YAML().load(f"{Decimal(repr(value)):f}")
+    if isinstance(value, list):
+        items = CommentedSeq(_node(item) for item in value)
+        items.fa.set_flow_style()
+        return items
+    return value

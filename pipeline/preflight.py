@@ -1,0 +1,45 @@
+"""What can be checked before DVC starts. DVC removes a stage's outputs before it runs it, so the earlier the better."""
+
+import os
+from pathlib import Path
+
+from pipeline.data.cub import check_layout
+from pipeline.errors import DataError, UserError
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT
+from pipeline.params import Params
+
+
+def check_inputs(params: Params) -> None:
+    """Check the inputs that parameters name, and that every output can be written.
+
+    Raises:
+        DataError: the raw data is missing or has another layout.
+        UserError: pretrained weights are missing, or an output folder cannot be written.
+    """
+    _check_data(params)
+    weights = params.train.pretrained
+    if isinstance(weights, str) and not Path(weights).is_file():
+        raise UserError(f"train.pretrained: {Path(weights).absolute()} does not exist; give true, false or a file.")
+    for folder in (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT):
+        _check_writable(folder)
+
+
+def _check_data(params: Params) -> None:
+    root = Path(params.prepare.root)
+    if not root.exists():
+        raise DataError(
+            f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml to where the raw data set lies "
+            f"(prepare.dataset is {params.prepare.dataset})."
+        )
+    if params.prepare.dataset == "cub":
+        check_layout(root)
+
+
+def _check_writable(folder: Path) -> None:
+    """A stage replaces this folder, so it must be one (or nothing yet), in a place that can be written."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "is not writable" if place.is_dir() else "is a file where a folder is needed"
+        raise UserError(f"{place.absolute()} {reason}, so {folder} cannot be written; nothing was run or changed.")

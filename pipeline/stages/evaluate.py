@@ -1,0 +1,87 @@
+"""Score boxes, maps and classification by the field's protocol; it chooses nothing.
+
+Reads boxes, cams, data/prepared, masks, evaluate.*; writes metrics/: metrics.json (accuracies in percent, for val and
+test), threshold_curve.csv (GT-known localization at every threshold) and per_image.parquet.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline import console
+from pipeline.data.loading import read_mask
+from pipeline.evaluation import ScoredImage, SplitScorer
+from pipeline.files import (
+    BOXES,
+    CAMS,
+    EVALUATED_SPLITS,
+    METRICS,
+    read_json,
+    read_shards,
+    write_csv,
+    write_json,
+    write_parquet,
+)
+from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.params import Params
+from pipeline.wsol.boxes import to_protocol
+from pipeline.wsol.maps import FRAME, normalize_map, resize_map
+
+#: Columns of per_image.parquet; those that do not apply to a data set are null.
+COLUMNS = ("image_id", "split", "label", "top5", "box", "iou", "part_coverage", "object_coverage")
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Score both splits; returns the main accuracies on test."""
+    dataset, chosen = read_dataset(), read_json(BOXES / "threshold.json")
+    deltas, interval = tuple(params.evaluate.iou), params.evaluate.interval
+    scorers = {split: SplitScorer(chosen["threshold"], deltas, interval) for split in EVALUATED_SPLITS}
+    for split, scorer in scorers.items():
+        images = _images(dataset, split)
+        for image in console.progress(images, len(dataset.split(split)), f"scoring {split}"):
+            scorer.add(image)
+    metrics = {split: scorer.metrics() for split, scorer in scorers.items()}
+    write_json(METRICS / "metrics.json", chosen | metrics)
+    write_csv(METRICS / "threshold_curve.csv", _curves(scorers))
+    write_parquet(METRICS / "per_image.parquet", _per_image(scorers))
+    shown = ("gt_known_iou50", "top1_loc_iou50", "cls_top1")
+    return {f"test_{name}": round(metrics["test"][name], 2) for name in shown if name in metrics["test"]}
+
+
+def _images(dataset: Dataset, split: str) -> Iterator[ScoredImage]:
+    rows = {row.image_id: row for row in dataset.split(split).itertuples()}
+    for cams, levels in zip(read_shards(CAMS / split), read_shards(BOXES / split), strict=True):
+        for i, image_id in enumerate(cams["image_ids"]):
+            row = rows[str(image_id)]
+            yield ScoredImage(
+                image_id=str(image_id),
+                label=int(cams["classes"][i, 0]),
+                logits=cams["logits"][i],
+                score_map=normalize_map(resize_map(cams["maps"][i, 0], FRAME)),
+                level_boxes=levels["boxes"][i],
+                standard=float(levels["standards"][i]),
+                true_boxes=to_protocol(box_array(row.boxes), row.width, row.height, FRAME),
+                mask=_mask(dataset, row.mask),
+                ignored=_mask(dataset, row.ignore_mask),
+                part=_mask(dataset, row.part_mask),
+            )
+
+
+def _mask(dataset: Dataset, path: Any) -> NDArray[np.bool_] | None:
+    return read_mask(dataset.root / Path(path), FRAME) if isinstance(path, str) else None
+
+
+def _curves(scorers: dict[str, SplitScorer]) -> pd.DataFrame:
+    columns = {"threshold": next(iter(scorers.values())).single.thresholds}
+    for split, scorer in scorers.items():
+        columns |= {f"{split}_{name}": values for name, values in scorer.curve().items()}
+    return pd.DataFrame(columns)
+
+
+def _per_image(scorers: dict[str, SplitScorer]) -> pd.DataFrame:
+    rows = [{"split": split} | row for split, scorer in scorers.items() for row in scorer.rows]
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))

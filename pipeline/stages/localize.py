@@ -1,0 +1,122 @@
+"""Choose the threshold on val and draw the boxes: the product of the pipeline.
+
+Reads cams, data/prepared, localize.* and evaluate.interval; writes boxes/: threshold.json, predictions.parquet (image,
+predicted class, score, box in original pixels), and {val,test}/NNNNN.npz with the true class's largest box at every
+integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline import console
+from pipeline.errors import UserError
+from pipeline.files import (
+    BOXES,
+    CAMS,
+    EVALUATED_SPLITS,
+    SHARD_SIZE,
+    read_shards,
+    replacing_folder,
+    write_json,
+    write_parquet,
+    write_shard,
+)
+from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.params import Params
+from pipeline.wsol.boxes import (
+    iou,
+    largest_box,
+    largest_boxes,
+    quantize,
+    standard_value,
+    threshold_level,
+    to_image,
+    to_protocol,
+)
+from pipeline.wsol.maps import FRAME, normalize_map, resize_map
+from pipeline.wsol.metrics import ThresholdCurve
+
+#: IoU criterion by which the threshold is chosen.
+DELTA = 0.5
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Draw the boxes; returns the threshold and where it came from."""
+    dataset, settings = read_dataset(), params.localize
+    automatic = settings.threshold == "auto"
+    if automatic and not all(len(boxes) for boxes in dataset.split("val")["boxes"]):
+        raise UserError(
+            "localize.threshold is auto, but val has images without boxes to choose it by. Give a number, such as 0.2."
+        )
+    percentile = 100.0 if settings.standard == "max" else settings.percentile
+    with replacing_folder(BOXES) as folder:
+        for split in EVALUATED_SPLITS:
+            _write_level_boxes(folder / split, split, percentile, len(dataset.split(split)))
+        interval = params.evaluate.interval
+        tau = _best_threshold(folder / "val", dataset, interval) if automatic else float(settings.threshold)
+        chosen = {"threshold": tau, "threshold_source": "val" if automatic else "fixed"}
+        write_json(folder / "threshold.json", chosen)
+        predictions = [
+            row for split in EVALUATED_SPLITS for row in _predictions(folder, split, dataset, tau, percentile)
+        ]
+        write_parquet(folder / "predictions.parquet", pd.DataFrame(predictions))
+    console.say(f"threshold {tau:.3f} ({'chosen on val' if automatic else 'fixed'}), {len(predictions)} boxes")
+    return chosen
+
+
+def _grey(score_map: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return quantize(normalize_map(resize_map(score_map, FRAME)))
+
+
+def _write_level_boxes(folder: Path, split: str, percentile: float, images: int) -> None:
+    """The true class's boxes at every level, shard by shard as the maps come."""
+    folder.mkdir()
+    shards = console.progress(read_shards(CAMS / split), -(-images // SHARD_SIZE), f"boxes of {split}", "shards")
+    for number, cams in enumerate(shards):
+        grey = [_grey(maps[0]) for maps in cams["maps"]]
+        boxes = np.stack([largest_boxes(image) for image in grey])
+        standards = np.array([standard_value(image, percentile) for image in grey])
+        write_shard(folder, number, {"image_ids": cams["image_ids"], "boxes": boxes, "standards": standards})
+
+
+def _best_threshold(folder: Path, dataset: Dataset, interval: float) -> float:
+    """First threshold with the best GT-known localization at IoU 0.5 on val."""
+    curve = ThresholdCurve(interval, (DELTA,))
+    rows = {row.image_id: row for row in dataset.split("val").itertuples()}
+    for shard in read_shards(folder):
+        for image_id, boxes, standard in zip(shard["image_ids"], shard["boxes"], shard["standards"], strict=True):
+            row = rows[str(image_id)]
+            truth = to_protocol(box_array(row.boxes), row.width, row.height, FRAME)
+            curve.add(iou(boxes, truth).max(axis=1), standard)
+    return float(curve.best_thresholds()[0])
+
+
+def _predictions(folder: Path, split: str, dataset: Dataset, tau: float, percentile: float) -> Iterator[dict[str, Any]]:
+    """One row per image: predicted class, its probability, and the box of its map in original pixels."""
+    rows = {row.image_id: row for row in dataset.split(split).itertuples()}
+    for cams, levels in zip(read_shards(CAMS / split), read_shards(folder / split), strict=True):
+        for i, image_id in enumerate(cams["image_ids"]):
+            true, predicted = cams["classes"][i]
+            if true == predicted:
+                box = levels["boxes"][i, threshold_level(tau, levels["standards"][i])]
+            else:
+                grey = _grey(cams["maps"][i, 1])
+                box = np.array(largest_box(grey, threshold_level(tau, standard_value(grey, percentile))))
+            row = rows[str(image_id)]
+            yield {
+                "image_id": str(image_id),
+                "split": split,
+                "predicted": dataset.classes[predicted],
+                "score": _probability(cams["logits"][i], predicted),
+                "box": to_image(box[None], row.width, row.height, FRAME)[0].tolist(),
+            }
+
+
+def _probability(logits: NDArray[np.float32], label: int) -> float:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max())
+    return float(exponentials[label] / exponentials.sum())

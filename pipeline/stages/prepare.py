@@ -1,0 +1,65 @@
+"""Read the raw data set, check every image and box, set val aside, and write the manifest.
+
+Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json). Real images are
+read in place and never copied; the synthetic ones are drawn into data/prepared.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import console
+from pipeline.data import cub, synthetic
+from pipeline.data.checks import Inspected, check_splits, inspect_images
+from pipeline.data.source import Sample, Source
+from pipeline.data.splits import with_val
+from pipeline.files import PREPARED, replacing_folder
+from pipeline.manifest import SPLITS, Dataset, write_dataset
+from pipeline.params import Params, PrepareParams
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Prepare the data set; returns the number of images per split."""
+    settings = params.prepare
+    with replacing_folder(PREPARED) as folder:
+        source = _read_source(settings, folder)
+        samples = with_val(source.samples, settings.val_fraction, settings.seed)
+        check_splits(samples, source.classes)
+        here = folder if source.root == PREPARED else source.root
+        facts = inspect_images(Source(here, source.classes, samples))
+        dataset = _dataset(source.root, source.classes, samples, facts)
+        write_dataset(dataset, folder)
+    counts = {split: len(dataset.split(split)) for split in SPLITS}
+    console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")
+    return counts
+
+
+def _read_source(settings: PrepareParams, folder: Path) -> Source:
+    if settings.dataset == "cub":
+        return cub.read_source(Path(settings.root))
+    s = settings.synthetic
+    return synthetic.write_source(
+        folder, PREPARED, s.classes, s.train_per_class, s.test_per_class, s.image_size, settings.seed
+    )
+
+
+def _dataset(root: Path, classes: tuple[str, ...], samples: list[Sample], facts: list[Inspected]) -> Dataset:
+    rows = pd.DataFrame(
+        {
+            "image_id": sample.image_id,
+            "path": sample.path,
+            "split": sample.split,
+            "labels": list(sample.labels),
+            "width": fact.width,
+            "height": fact.height,
+            "boxes": [list(box) for box in fact.boxes],
+            "mask": sample.mask,
+            "ignore_mask": sample.ignore_mask,
+            "part_mask": sample.part_mask,
+        }
+        for sample, fact in zip(samples, facts, strict=True)
+    ).sort_values("image_id", ignore_index=True)
+    content = "\n".join(sorted(f"{s.image_id} {f.digest}" for s, f in zip(samples, facts, strict=True)))
+    return Dataset(rows, classes, root, hashlib.sha256(content.encode()).hexdigest())

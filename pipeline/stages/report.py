@@ -1,0 +1,87 @@
+"""Numbers, curves and a gallery in one HTML file that needs nothing beside it.
+
+Reads metrics, boxes, cams, data/prepared, the images of the gallery, models/history.csv and the settings; writes
+report/index.html.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline import console
+from pipeline.data.loading import read_image
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, REPORT, existing, read_json, read_shards, write_bytes
+from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.params import Params
+from pipeline.report.figures import threshold_figure, training_figure
+from pipeline.report.gallery import Example, choose, chosen_maps, corner_and_size, pictures
+from pipeline.report.page import render
+from pipeline.wsol.maps import FRAME
+
+SPLIT = "test"
+#: The settings shown: those that dvc.yaml lists for this stage, so that the page is made anew when one changes.
+SHOWN = ("seed", "prepare.dataset", "train.", "extract_cams.", "localize.", "evaluate.iou")
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Write the page; returns where it is and its size."""
+    metrics = read_json(METRICS / "metrics.json")
+    page = render(
+        metrics=metrics,
+        deltas=params.evaluate.iou,
+        settings={name: value for name, value in params.flat().items() if name.startswith(SHOWN)},
+        figures=_figures(metrics["threshold"]),
+        gallery=_gallery(read_dataset()),
+    ).encode()
+    path = REPORT / "index.html"
+    write_bytes(path, page)
+    console.say(f"report: {path.absolute()}")
+    return {"path": str(path), "bytes": len(page)}
+
+
+def _figures(tau: float) -> dict[str, str | None]:
+    history = pd.read_csv(existing(MODELS / "history.csv"))
+    return {
+        "threshold": threshold_figure(pd.read_csv(existing(METRICS / "threshold_curve.csv")), tau),
+        "loss": training_figure(history, {"loss": "train", "val_loss": "val"}, "loss", "symlog"),
+        "accuracy": training_figure(history, {"accuracy": "train", "val_accuracy": "val"}, "accuracy in %"),
+        "entropy": training_figure(history, {"entropy": "train"}, "predictive entropy in nats"),
+    }
+
+
+def _gallery(dataset: Dataset) -> dict[str, list[Example]]:
+    """Examples ranked by IoU, or by confidence where images have no boxes."""
+    table = _scored_images()
+    groups = choose(table, "iou" if table["iou"].notna().all() else "score")
+    rows = table.set_index("image_id").join(dataset.split(SPLIT).set_index("image_id"), rsuffix="_in_manifest")
+    maps = chosen_maps(read_shards(CAMS / SPLIT), {image_id for group in groups.values() for image_id in group})
+    return {
+        name: [_example(dataset, image_id, rows.loc[image_id], maps[image_id]) for image_id in group]
+        for name, group in groups.items()
+    }
+
+
+def _scored_images() -> pd.DataFrame:
+    """Scores and predictions of the split, one row per image."""
+    scored = pd.read_parquet(existing(METRICS / "per_image.parquet"))
+    predicted = pd.read_parquet(
+        existing(BOXES / "predictions.parquet"), columns=["image_id", "split", "predicted", "score"]
+    )
+    return scored[scored["split"] == SPLIT].merge(predicted, on=["image_id", "split"], validate="one_to_one")
+
+
+def _example(dataset: Dataset, image_id: str, row: Any, score_map: NDArray[np.float32]) -> Example:
+    shown = pictures(read_image(dataset.root / row["path"]), score_map)
+    size = (shown["width"], shown["height"])
+    return Example(
+        image_id=image_id,
+        predicted_box=corner_and_size(box_array([row["box"]]), (FRAME, FRAME), size)[0],
+        true_boxes=corner_and_size(box_array(row["boxes"]), (row["width"], row["height"]), size),
+        label=dataset.classes[row["label"]],
+        predicted=row["predicted"],
+        score=float(row["score"]),
+        iou=None if pd.isna(row["iou"]) else float(row["iou"]),
+        **shown,
+    )

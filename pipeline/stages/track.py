@@ -1,0 +1,142 @@
+"""Record the result as one MLflow row, found again by its key: running it twice changes nothing.
+
+Reads dvc.lock, models/, metrics/ and report/; writes to MLFLOW_TRACKING_URI, by default a database in the state
+folder. A server that does not answer ends it with exit code 75: run it again later and the row is completed.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import console
+from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, REPORT, existing, read_json
+from pipeline.params import PARAMS_FILE, Params
+from pipeline.provenance import LOCK, MODEL, RESULT, Result, commit, read_result, uncommitted_changes
+from pipeline.tracking import Point, Row, open_row, tracking_uri, training_points
+
+#: Identifier of the Airflow run that this command belongs to.
+AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
+#: The tag that is set last: a row that has it has its provenance.
+COMMIT = "wsol.git_commit"
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Find or make the row and log what it lacks; returns where it is."""
+    result, metrics, training = read_result(), _metrics(), read_json(MODELS / "training.json")
+    report = existing(REPORT / "index.html")
+    with open_row(params.track.experiment, result.run_key, training["train_key"]) as row:
+        row.log_params(params.flat())
+        row.log_points([*_scores(metrics), *_training(training), *_threshold_curves(), *_training_curves()])
+        row.log_files([report], "report")
+        row.log_files([*RESULT, MODELS / "history.csv"], "metrics")
+        row.log_model([MODEL, MODELS / "training.json"], result.model_hash)
+        row.set_tags(_facts(metrics, training) | _presentation(params, metrics))
+        _log_provenance(row, result)
+    console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {tracking_uri()}")
+    return {"run_id": row.run_id, "run_key": result.run_key, "new": row.created}
+
+
+def _metrics() -> dict[str, Any]:
+    return dict(read_json(METRICS / "metrics.json"))
+
+
+def _scores(tree: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:
+    """Every number of metrics.json, with ``/`` between the levels."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _scores(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            yield Point(f"{prefix}{name}", value)
+
+
+def _training(facts: Mapping[str, Any]) -> list[Point]:
+    return [Point(f"train_{name}", value) for name, value in facts.items() if isinstance(value, int | float)]
+
+
+def _threshold_curves() -> Iterator[Point]:
+    """Accuracy against threshold on the grid of whole percents, ``step`` = 100·τ: the rows nearest to it."""
+    curve = pd.read_csv(existing(METRICS / "threshold_curve.csv"))
+    percents = curve["threshold"] * 100
+    curve["step"] = percents.round().astype(int)
+    curve["distance"] = (percents - curve["step"]).abs()
+    curve = (
+        curve[curve["step"] < 100].sort_values("distance", kind="stable").drop_duplicates("step").sort_values("step")
+    )
+    for column in curve.columns:
+        split, _, metric = column.partition("_")
+        if split in EVALUATED_SPLITS:
+            points = zip(curve[column], curve["step"], strict=True)
+            yield from (Point(f"threshold_curve/{split}/{metric}", value, step) for value, step in points)
+
+
+def _training_curves() -> Iterator[Point]:
+    history = pd.read_csv(existing(MODELS / "history.csv"))
+    for values in history.itertuples(index=False):
+        yield from training_points(dict(zip(history.columns, values, strict=True)))
+
+
+def _log_provenance(row: Row, result: Result) -> None:
+    """Once: how the working folder was when the result was new, whatever is changed or committed afterwards."""
+    if COMMIT in row.tags:
+        return
+    patch = uncommitted_changes()
+    row.log_files([path for path in (LOCK, Path("dvc.yaml"), PARAMS_FILE) if path.exists()], "provenance")
+    if patch:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "uncommitted.patch"
+            file.write_bytes(patch)
+            row.log_files([file], "provenance")
+    row.set_tags(_provenance(result, dirty=bool(patch)))
+
+
+def _provenance(result: Result, dirty: bool) -> dict[str, str]:
+    revision = commit()
+    tags = {
+        COMMIT: revision or "unknown",
+        "wsol.dirty": str(dirty).lower() if revision else "unknown",
+        "wsol.data_hash": result.data_hash or "unknown",
+        "wsol.key_source": "dvc.lock" if result.from_lock else "files",
+        "mlflow.source.git.commit": revision,
+        "mlflow.source.name": "python -m pipeline track",
+        "wsol.airflow_run": os.environ.get(AIRFLOW_RUN, ""),
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _facts(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, str]:
+    """What is no number."""
+    words = {f"wsol.train_{name}": value for name, value in training.items() if isinstance(value, str)}
+    del words["wsol.train_train_key"]
+    return words | {"wsol.threshold_source": metrics["threshold_source"]}
+
+
+def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Name and description, as the pages of MLflow show them."""
+    train, tau = params.train, metrics["threshold"]
+    chosen = "chosen on val" if metrics["threshold_source"] == "val" else "given"
+    settings = f"{train.backbone}, {train.regularizer} with λ = {train.lambda_:g}, seed {params.seed}"
+    paragraphs = [
+        f"**{params.prepare.dataset}**: {settings}; τ = {tau:.3g} ({chosen}).",
+        *_test_accuracies(metrics["test"]),
+        "The report is under *Artifacts*, `report/index.html`; settings and lock file are under `provenance/`.",
+        _origin(),
+    ]
+    return {
+        "mlflow.runName": f"{params.prepare.dataset} {train.backbone} λ={train.lambda_:g} τ={tau:.3g}",
+        "mlflow.note.content": "\n\n".join(paragraphs),
+    }
+
+
+def _test_accuracies(test: Mapping[str, float]) -> list[str]:
+    names = {"gt_known_iou50": "GT-known", "top1_loc_iou50": "Top-1 localization", "cls_top1": "Top-1 classification"}
+    shown = [f"{label} {test[name]:.2f} %" for name, label in names.items() if name in test]
+    return [f"On test, at IoU 0.5: {', '.join(shown)}."]
+
+
+def _origin() -> str:
+    airflow_run = os.environ.get(AIRFLOW_RUN)
+    return f"Made in `{Path.cwd()}`" + (f" by Airflow run `{airflow_run}`." if airflow_run else ".")

@@ -1,0 +1,42 @@
+"""The result in one table: what `run` and `show` print."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline import console
+from pipeline.files import METRICS, REPORT, read_json
+
+#: Rows of the table: the key of ``metrics.json``, and what it says; rows that do not apply to a data set are left out.
+ROWS = (
+    ("gt_known_iou50", "GT-known localization, IoU 0.5"),
+    ("top1_loc_iou50", "Top-1 localization, IoU 0.5"),
+    ("cls_top1", "Top-1 classification"),
+    ("max_box_acc_iou50", "MaxBoxAcc, IoU 0.5 (best threshold)"),
+    ("part_coverage", "part covered by the map"),
+    ("object_coverage", "object covered by the map"),
+    ("center_gaussian_max_box_acc_iou50", "baseline: centred Gaussian, MaxBoxAcc"),
+    ("full_image_iou50", "baseline: full-image box"),
+)
+SOURCES = {"val": "chosen on val", "fixed": "from localize.threshold"}
+
+
+def show_summary() -> None:
+    """Print the table of ``metrics/metrics.json`` and where the report lies.
+
+    Raises:
+        UserError: there is no result yet.
+    """
+    metrics = read_json(METRICS / "metrics.json")
+    console.table("Result, in percent", ("", "val", "test"), summary_rows(metrics))
+    console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
+    if (page := REPORT / "index.html").exists():
+        console.say(f"Report: {page.absolute()}")
+
+
+def summary_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Title and values on val and test of every row that applies."""
+    for key, title in ROWS:
+        values = [metrics[split].get(key) for split in ("val", "test")]
+        if any(value is not None for value in values):
+            val, test = ("–" if value is None else f"{value:.1f}" for value in values)
+            yield title, val, test

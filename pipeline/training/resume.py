@@ -1,0 +1,57 @@
+"""Going on after a kill: checkpoints in the state folder, under the key of what is being trained."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from pipeline.files import PREPARED, file_hash, write_bytes
+from pipeline.params import Params
+from pipeline.state import state_folder
+
+
+def train_key(params: Params) -> str:
+    """Hash of everything a training depends on: its parameters, its code and its data.
+
+    The code is what ``dvc.yaml`` lists for the stage, the data what ``prepare`` recorded, image contents included.
+    """
+    settings = {"seed": params.seed, "train": params.train.model_dump(by_alias=True)}
+    if isinstance(params.train.pretrained, str):
+        settings["weights"] = file_hash(Path(params.train.pretrained))
+    parts = [json.dumps(settings, sort_keys=True)]
+    parts += [f"{path}:{file_hash(path)}" for path in (*_code_files(), *sorted(PREPARED.glob("*.*")))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _code_files() -> list[Path]:
+    deps = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]
+    roots = [Path(dep) for dep in deps if dep.startswith("pipeline/")]
+    return sorted(file for root in roots for file in ([root] if root.is_file() else root.rglob("*.py")))
+
+
+class Checkpoint:
+    """The one checkpoint of a training; a training with another key never sees it."""
+
+    def __init__(self, key: str) -> None:
+        self.path = state_folder() / "checkpoints" / f"{key}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state, on the CPU, or None at the start."""
+        if not self.path.is_file():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state in one step."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.path, buffer.getvalue())
+
+    def remove(self) -> None:
+        """The training is complete and its model written."""
+        self.path.unlink(missing_ok=True)

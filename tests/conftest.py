@@ -1,0 +1,24 @@
+"""Fixtures that several floors share."""
+
+import pytest
+from mlflow import MlflowClient
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Content of a new tracking database, made once: MLflow takes seconds for it."""
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch, empty_database):
+    """A state folder with an empty tracking database, in use by what the test runs."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_database)
+    monkeypatch.setenv("WSOL_STATE", str(folder))
+    for name in ("MLFLOW_TRACKING_URI", "WSOL_AIRFLOW_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
