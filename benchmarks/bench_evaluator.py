@@ -8,6 +8,7 @@ both. The plain way is the oracle of the tests: threshold, ``findContours``, ``c
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
@@ -138,13 +139,15 @@ def pixel_rows(repeat: int) -> list[dict[str, Any]]:
     maps = [_upsampled(28, random) for _ in range(20)]
     stored = [(_upsampled(6, random) > 0.6, _upsampled(6, random) > 0.8) for _ in maps]
 
-    def fast(score_map: Map, masks: Any) -> Any:
+    def fast(images: list[Any]) -> Any:
         pxap = PixelAveragePrecision(0.001)
-        pxap.add(score_map, *masks)
+        for score_map, masks in images:
+            pxap.add(score_map, *masks)
         return pxap.foreground, pxap.background
 
-    def slow(score_map: Map, masks: Any) -> Any:
-        return plain.histograms(score_map, *masks, 0.001)
+    def slow(images: list[Any]) -> Any:
+        counts = [plain.histograms(score_map, *masks, 0.001) for score_map, masks in images]
+        return np.sum([c[0] for c in counts], axis=0), np.sum([c[1] for c in counts], axis=0)
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [[f"{folder}/{name}{k}.png" for name in ("mask", "ignored")] for k in range(len(maps))]
@@ -155,13 +158,17 @@ def pixel_rows(repeat: int) -> list[dict[str, Any]]:
         def read(names: list[str]) -> list[Any]:
             return [cv2.imread(name, cv2.IMREAD_GRAYSCALE) > 0 for name in names]
 
-        in_memory, files_of = list(zip(maps, stored, strict=True)), list(zip(maps, paths, strict=True))
+        def from_files(way: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+            return lambda images: way([(score_map, read(names)) for score_map, names in images])
+
         rows = [
-            compare("PxAP, stored masks, 1000 thresholds", lambda i: slow(*i), lambda i: fast(*i), in_memory,
+            compare("PxAP, stored masks, 1000 thresholds", slow, fast, [list(zip(maps, stored, strict=True))],
                     5 * repeat, 10.0),
-            compare("PxAP, masks read from PNG files", lambda i: slow(i[0], read(i[1])),
-                    lambda i: fast(i[0], read(i[1])), files_of, 5 * repeat, 0.0),
+            compare("PxAP, masks read from PNG files", from_files(slow), from_files(fast),
+                    [list(zip(maps, paths, strict=True))], 5 * repeat, 0.0),
         ]  # fmt: skip
+    for row in rows:
+        row["plain_ms"], row["fast_ms"] = row["plain_ms"] / len(maps), row["fast_ms"] / len(maps)
     for row in rows:
         show_row(row)
     return rows
@@ -211,26 +218,57 @@ def run_score(folder: Path, processes: int) -> dict[str, float]:
     return dict(zip(("wall_s", "cpu_s", "peak_mib"), json.loads(done.stdout), strict=True))
 
 
+def cold_start(folder: Path, repeat: int) -> dict[str, float]:
+    """The quickest of several runs on one map, after one that leaves the compilation cache behind."""
+    write_shards(folder, 1)
+    run_score(folder, 1)
+    run = min((run_score(folder, 1) for _ in range(repeat)), key=lambda run: run["wall_s"])
+    console.say(f"cold start, second call: {run['wall_s']:.2f} s, {run['cpu_s']:.2f} s of a processor")
+    return run
+
+
+def growth(folder: Path, counts: list[int], start: dict[str, float]) -> list[dict[str, float]]:
+    """Time and memory for ever more maps, in one process; leaves the folders behind."""
+    rows = []
+    for count in counts:
+        write_shards(folder / str(count), count)
+        run = run_score(folder / str(count), 1)
+        rows.append({"images": count, **run, "cpu_ms_per_image": (run["cpu_s"] - start["cpu_s"]) / count * 1e3})
+        console.say(
+            f"{count} maps: {run['wall_s']:.1f} s, {run['cpu_s']:.1f} s of a processor, {run['peak_mib']:.0f} MiB"
+        )
+    return rows
+
+
+def scaling(folder: Path, start: dict[str, float], repeat: int) -> dict[str, float]:
+    """Two processes against one: by wall time, which wants two idle processors, and by processor time.
+
+    By processor time: the start, which is not shared out, and half of what the two processes used beyond it.
+    """
+    wall, cpu = [], []
+    for _ in range(repeat):
+        one, two = (run_score(folder, processes) for processes in (1, 2))
+        wall.append(one["wall_s"] / two["wall_s"])
+        cpu.append(one["cpu_s"] / (start["cpu_s"] + (two["cpu_s"] - start["cpu_s"]) / 2))
+        console.say(f"two processes: {wall[-1]:.2f}× by wall time, {cpu[-1]:.2f}× by processor time")
+    return {"wall_ratio": statistics.median(wall), "cpu_ratio": statistics.median(cpu)}
+
+
 def command_rows(counts: list[int], repeat: int) -> dict[str, Any]:
     """The ``score`` command: cold start, growth with the number of maps, two processes against one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_shards(folder / "few", 1)
-        run_score(folder / "few", 1)  # leaves the compilation cache behind
-        start = min((run_score(folder / "few", 1) for _ in range(repeat)), key=lambda run: run["wall_s"])
-        console.say(f"cold start, second call: {start['wall_s']:.2f} s")
-        growth = []
-        for count in counts:
-            write_shards(folder / str(count), count)
-            run = run_score(folder / str(count), 1)
-            growth.append({"images": count, **run, "cpu_ms_per_image": (run["cpu_s"] - start["cpu_s"]) / count * 1e3})
-            console.say(f"{count} maps: {run['wall_s']:.1f} s, {run['peak_mib']:.0f} MiB")
-        scaling = []
-        for _ in range(repeat):
-            one, two = (run_score(folder / str(counts[0]), processes)["wall_s"] for processes in (1, 2))
-            scaling.append(one / two)
-            console.say(f"{counts[0]} maps: one process {one:.1f} s, two {two:.1f} s, {one / two:.2f}×")
-    return {"cold_start_s": start["wall_s"], "growth": growth, "two_processes_ratio": statistics.median(scaling)}
+        start = cold_start(folder / "one", repeat)
+        rows = growth(folder, counts, start)
+        middle = sorted(counts)[len(counts) // 2]
+        shared = {"images": middle, **scaling(folder / str(middle), start, max(1, repeat // 2))}
+    return {
+        "cold_start": start,
+        "growth": rows,
+        "two_processes": shared,
+        "load": os.getloadavg()[2],
+        "processors": os.cpu_count(),
+    }
 
 
 def main() -> None:

@@ -33,9 +33,13 @@ def command_table(score: dict[str, Any]) -> str:
         f"| {run['images']:,} | {run['wall_s']:.1f} | {run['cpu_ms_per_image']:.2f} | {run['peak_mib']:.0f} |"
         for run in score["growth"]
     ]
+    start, two = score["cold_start"], score["two_processes"]
     return (
-        "\n".join(lines) + f"\n\nCold start of `score`, second call: {score['cold_start_s']:.2f} s. "
-        f"Two processes against one, wall time: {score['two_processes_ratio']:.2f}×.\n"
+        "\n".join(lines)
+        + f"\n\nCold start of `score`, second call: {start['wall_s']:.2f} s, of which {start['cpu_s']:.2f} s processor "
+        f"time. Two processes against one on {two['images']:,} maps: {two['wall_ratio']:.2f}× by wall time, "
+        f"{two['cpu_ratio']:.2f}× by processor time. The machine has "
+        f"{score['processors']} processors; its load average over the last 15 minutes was {score['load']:.1f}.\n"
     )
 
 
