@@ -28,10 +28,11 @@ ui: setup  ## serve the MLflow and Airflow pages on 127.0.0.1
 
 test: setup  ## lint, type check and run the tests
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-all: setup  ## the tests, the slow ones included
-	@$(PY) -m pytest
+test-all: setup  ## lint, type check and run all tests, the slow ones included
+	@$(MAKE) --no-print-directory lint typecheck
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff: style, imports between floors, Airflow rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -50,7 +51,7 @@ lock: setup  ## resolve pyproject.toml anew into requirements.lock
 		--no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
 
 benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in benchmarks/out
-	@for script in benchmarks/bench_*.py; do $(PY) $$script || exit; done
+	@for script in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$script .py) || exit; done
 
 results: setup  ## the CUB table of docs/results.md (finished rows are kept): make results CUB=path/to/CUB_200_2011 WEIGHTS=folder
 	@$(PY) -m benchmarks.cub_results --cub $(CUB) --weights $(WEIGHTS)

@@ -84,7 +84,7 @@ def _settings(checkout: Path) -> dict[str, dict[str, str]]:
             "dags_folder": str(checkout / "dags"),
             "load_examples": "False",
             "executor": "LocalExecutor",
-            "parallelism": "4",
+            "parallelism": "2",
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": str(password_file()),
         },

@@ -114,7 +114,8 @@ def _mlflow(port: int) -> Server:
         "--default-artifact-root": (state / "mlartifacts").as_uri(),
     }
     command = [sys.executable, "-m", "mlflow", "server", *(text for pair in options.items() for text in pair)]
-    return Server("mlflow", command, airflow_environment())
+    # Its background jobs judge language models: seven idle processes here.
+    return Server("mlflow", command, airflow_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
 def _check_free(port: int, option: str) -> None:

@@ -28,7 +28,7 @@ from pipeline.airflow_home import (
     only_one,
     set_up,
 )
-from pipeline.errors import UserError
+from pipeline.errors import TransientError, UserError
 
 #: Signals after which Airflow is killed.
 MAX_SIGNALS = 20
@@ -36,8 +36,10 @@ MAX_SIGNALS = 20
 COMMAND_LOGGER = "SubprocessHook"
 COMMAND_NOISE = re.compile(r"Tmp dir root|Running command:|Output:|Command exited with return code (?P<code>-?\d+)")
 #: What DVC says at the end of each stage, and the JSON object for machines.
-STAGE_NOISE = re.compile(r"Updating lock file|Generating lock file|To track the changes|\s*git add|To enable auto|"
-                         r"\s*dvc config|Use `dvc push`|> python -m pipeline|Running stage|\{.*\}$|$")  # fmt: skip
+STAGE_NOISE = re.compile(
+    r"Updating lock file|Generating lock file|To track the changes|\s*git add|To enable auto|\s*dvc config|"
+    r"Use `dvc push`|> python -m pipeline|Running stage|Data and pipelines are up|\{.*\}$|$"
+)
 TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\S+)")
 RUN_CREATED = "creating dag run"
 
@@ -51,7 +53,6 @@ class Follower:
 
     def __init__(self, logs: Path) -> None:
         self.exit_code = 0
-        self.shown = False
         self._logs = logs
         self._run_id = ""
         self._tries: Counter[str] = Counter()
@@ -82,9 +83,11 @@ class Follower:
 
     def _show(self, line: str) -> None:
         if noise := COMMAND_NOISE.match(line):
-            self.exit_code = int(noise["code"] or 0) or self.exit_code
+            code = int(noise["code"] or 0)
+            self.exit_code = code or self.exit_code
+            if code == TransientError.exit_code:
+                console.say("   a fault that may pass: Airflow waits and tries again, unless this was the last try")
         elif not STAGE_NOISE.match(line):
-            self.shown = True
             console.say(f"   {line}")
 
 

@@ -1,12 +1,13 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.files import PREPARED, existing, read_json, write_json, write_parquet
@@ -15,6 +16,20 @@ from pipeline.files import PREPARED, existing, read_json, write_json, write_parq
 #: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
 COLUMNS = ("image_id", "path", "split", "labels", "width", "height", "boxes", "mask", "ignore_mask", "part_mask")
 SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image of the manifest; boxes ``(m, 4)`` in its own pixels, paths relative to the image root."""
+
+    path: str
+    labels: list[int]
+    width: int
+    height: int
+    boxes: NDArray[np.float64]
+    mask: str | None
+    ignore_mask: str | None
+    part_mask: str | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,10 @@ class Dataset:
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
         return self.rows[self.rows["split"] == name].reset_index(drop=True)
+
+    def images(self, split: str) -> dict[str, ImageRow]:
+        """The images of one split by id, in the manifest's order."""
+        return {row["image_id"]: _image_row(row) for _, row in self.split(split).iterrows()}
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:
@@ -67,6 +86,10 @@ def read_dataset(folder: Path = PREPARED) -> Dataset:
     return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"])
 
 
-def box_array(boxes: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A manifest cell's boxes as ``(m, 4)``."""
-    return np.array([list(box) for box in boxes], np.float64).reshape(-1, 4)
+def _image_row(row: "pd.Series[Any]") -> ImageRow:
+    own = {field.name: row[field.name] for field in fields(ImageRow)}
+    own["boxes"] = np.array([list(box) for box in row["boxes"]], np.float64).reshape(-1, 4)
+    own["labels"] = [int(label) for label in row["labels"]]
+    # Parquet gives missing texts back as NaN.
+    masks = {name: own[name] if isinstance(own[name], str) else None for name in ("mask", "ignore_mask", "part_mask")}
+    return ImageRow(**(own | masks))

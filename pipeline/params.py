@@ -1,6 +1,7 @@
 """``params.yaml``: its schema, and errors that name the key, the file and the nearest valid key."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,6 +124,15 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: ``1e-4`` is one, as it is for DVC."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and validate a parameters file.
 
@@ -132,7 +142,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.load(path.read_text(), Loader=_Loader)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -162,7 +172,8 @@ def _explain(error: Any, tree: dict[str, Any]) -> str:
     key = ".".join(location)
     match error["type"]:
         case "extra_forbidden":
-            near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+            others = [other for other in keys if not key.startswith(f"{other}.")]
+            near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(_siblings(location, keys))}."
             return f"{key}: unknown key; {hint}"
         case "missing":

@@ -28,8 +28,6 @@ TRACK_PATIENCE = (60, 2)
 METRICS_PER_BATCH = 1000
 ENTRIES_PER_BATCH = 100
 
-#: Opens the experiment's page on its runs; without it MLflow shows the page of a language model's traces.
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 TRAIN_KEY = "wsol.train_key"
 RUN_KEY = "wsol.run_key"
 MODEL_HASH = "wsol.model_hash"
@@ -222,9 +220,10 @@ def _row(client: Any, experiment_id: str, run_key: str, train_key: str) -> Row:
 
 def _client() -> Any:
     """A client of the tracking server; a local database is tried first, as MLflow would wait for it two minutes."""
-    # A pipeline that runs unattended reports to nobody.
+    # A pipeline that runs unattended reports to nobody, and its stdout is one line of JSON.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     try:
         import mlflow
     except ImportError as error:
@@ -275,7 +274,7 @@ def _experiment_id(client: Any, name: str) -> str:
         local = not tracking_uri().startswith("http")
         try:
             location = (state_folder() / "mlartifacts").as_uri() if local else None
-            return str(client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+            return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
             # Two runs at once: the other one was first.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":

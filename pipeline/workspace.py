@@ -22,6 +22,8 @@ from pipeline.state import state_folder
 #: Keys of ``params.yaml`` whose value, where it is a text, is a path.
 PATH_KEYS = ("prepare.root", "train.pretrained")
 RECORDED = ("dvc.lock", "params.yaml")
+#: What numba keeps beside the modules it compiled.
+KERNELS = "pipeline/wsol/__pycache__/*.nb?"
 #: In a workspace's folder, the link to its checkout, whose depth varies.
 CHECKOUT_LINK = ".checkout"
 
@@ -126,6 +128,9 @@ def _clone(checkout: Path, workspace: Path, commit: str | None) -> None:
         for path in _files_on_disk(checkout):
             _copy(checkout / path, workspace / path)
         _git(workspace, "reset", "--quiet")
+        # Compiled kernels fit a copy, whose sources keep their time; compiling them anew takes ten seconds.
+        for kernel in checkout.glob(KERNELS):
+            _copy(kernel, workspace / kernel.relative_to(checkout))
 
 
 def _files_on_disk(checkout: Path) -> Iterator[Path]:

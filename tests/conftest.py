@@ -1,5 +1,10 @@
 """Fixtures that several floors share."""
 
+import os
+
+# Two tests run at once, and threads that wait for each other by spinning would halve the speed of both.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from mlflow import MlflowClient
 

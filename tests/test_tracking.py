@@ -32,7 +32,6 @@ def test_the_default_is_a_database_in_the_state_folder(state):
     assert (state / "mlflow.db").is_file()
     experiment = MlflowClient(tracking_uri()).get_experiment_by_name("wsol")
     assert experiment.artifact_location == f"file://{state}/mlartifacts"
-    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_a_training_streams_to_one_run(state):

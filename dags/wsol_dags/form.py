@@ -59,6 +59,9 @@ def _plain(value: Any) -> Any:
 
 
 def _parse(value: Any) -> Any:
+    """The page hands over the lines of a list as texts."""
+    if isinstance(value, list):
+        return [_parse(item) for item in value]
     return YAML(typ="safe", pure=True).load(value) if isinstance(value, str) else value
 
 

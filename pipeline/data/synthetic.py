@@ -92,7 +92,7 @@ def _evidence(rng: np.random.Generator, label: int, classes: int, share: float) 
 def _hue(label: int, classes: int) -> NDArray[np.float64]:
     """A saturated RGB colour, evenly spaced over the colour circle."""
     pixel = np.array([[[round(180 * label / classes), 230, 230]]], np.uint8)
-    return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)
+    return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0], dtype=np.float64)
 
 
 def _background(rng: np.random.Generator, label: int, classes: int, size: int) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ class Example:
     Attributes:
         picture, map, overlay: data URIs of pictures of ``width`` × ``height`` pixels.
         predicted_box, true_boxes: ``(x, y, width, height)`` in these pixels.
-        caption: class and prediction in words.
+        label, predicted: names of the true and the predicted class; score: probability of the latter, in [0, 1].
         iou: of the predicted with the best true box, in [0, 1]; None where the image has no box.
     """
 

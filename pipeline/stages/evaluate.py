@@ -5,7 +5,6 @@ test), threshold_curve.csv (GT-known localization at every threshold) and per_im
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from pipeline.files import (
     write_json,
     write_parquet,
 )
-from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.manifest import Dataset, read_dataset
 from pipeline.params import Params
 from pipeline.wsol.boxes import to_protocol
 from pipeline.wsol.maps import FRAME, normalize_map, resize_map
@@ -53,10 +52,10 @@ def run(params: Params) -> dict[str, Any]:
 
 
 def _images(dataset: Dataset, split: str) -> Iterator[ScoredImage]:
-    rows = {row.image_id: row for row in dataset.split(split).itertuples()}
+    images = dataset.images(split)
     for cams, levels in zip(read_shards(CAMS / split), read_shards(BOXES / split), strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
-            row = rows[str(image_id)]
+            image = images[str(image_id)]
             yield ScoredImage(
                 image_id=str(image_id),
                 label=int(cams["classes"][i, 0]),
@@ -64,15 +63,15 @@ def _images(dataset: Dataset, split: str) -> Iterator[ScoredImage]:
                 score_map=normalize_map(resize_map(cams["maps"][i, 0], FRAME)),
                 level_boxes=levels["boxes"][i],
                 standard=float(levels["standards"][i]),
-                true_boxes=to_protocol(box_array(row.boxes), row.width, row.height, FRAME),
-                mask=_mask(dataset, row.mask),
-                ignored=_mask(dataset, row.ignore_mask),
-                part=_mask(dataset, row.part_mask),
+                true_boxes=to_protocol(image.boxes, image.width, image.height, FRAME),
+                mask=_mask(dataset, image.mask),
+                ignored=_mask(dataset, image.ignore_mask),
+                part=_mask(dataset, image.part_mask),
             )
 
 
-def _mask(dataset: Dataset, path: Any) -> NDArray[np.bool_] | None:
-    return read_mask(dataset.root / Path(path), FRAME) if isinstance(path, str) else None
+def _mask(dataset: Dataset, path: str | None) -> NDArray[np.bool_] | None:
+    return None if path is None else read_mask(dataset.root / path, FRAME)
 
 
 def _curves(scorers: dict[str, SplitScorer]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from pipeline.files import CAMS, EVALUATED_SPLITS, MODELS, SHARD_SIZE, replacing
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.localizer import Localizer, device, load_localizer
 from pipeline.params import ExtractCamsParams, Params
-from pipeline.wsol.maps import class_activation_maps
+from pipeline.wsol.cam import class_activation_maps
 
 Shard = dict[str, NDArray[Any]]
 

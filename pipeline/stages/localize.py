@@ -26,7 +26,7 @@ from pipeline.files import (
     write_parquet,
     write_shard,
 )
-from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.manifest import Dataset, read_dataset
 from pipeline.params import Params
 from pipeline.wsol.boxes import (
     iou,
@@ -87,18 +87,18 @@ def _write_level_boxes(folder: Path, split: str, percentile: float, images: int)
 def _best_threshold(folder: Path, dataset: Dataset, interval: float) -> float:
     """First threshold with the best GT-known localization at IoU 0.5 on val."""
     curve = ThresholdCurve(interval, (DELTA,))
-    rows = {row.image_id: row for row in dataset.split("val").itertuples()}
+    images = dataset.images("val")
     for shard in read_shards(folder):
         for image_id, boxes, standard in zip(shard["image_ids"], shard["boxes"], shard["standards"], strict=True):
-            row = rows[str(image_id)]
-            truth = to_protocol(box_array(row.boxes), row.width, row.height, FRAME)
+            image = images[str(image_id)]
+            truth = to_protocol(image.boxes, image.width, image.height, FRAME)
             curve.add(iou(boxes, truth).max(axis=1), standard)
     return float(curve.best_thresholds()[0])
 
 
 def _predictions(folder: Path, split: str, dataset: Dataset, tau: float, percentile: float) -> Iterator[dict[str, Any]]:
     """One row per image: predicted class, its probability, and the box of its map in original pixels."""
-    rows = {row.image_id: row for row in dataset.split(split).itertuples()}
+    images = dataset.images(split)
     for cams, levels in zip(read_shards(CAMS / split), read_shards(folder / split), strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             true, predicted = cams["classes"][i]
@@ -107,13 +107,13 @@ def _predictions(folder: Path, split: str, dataset: Dataset, tau: float, percent
             else:
                 grey = _grey(cams["maps"][i, 1])
                 box = np.array(largest_box(grey, threshold_level(tau, standard_value(grey, percentile))))
-            row = rows[str(image_id)]
+            image = images[str(image_id)]
             yield {
                 "image_id": str(image_id),
                 "split": split,
                 "predicted": dataset.classes[predicted],
                 "score": _probability(cams["logits"][i], predicted),
-                "box": to_image(box[None], row.width, row.height, FRAME)[0].tolist(),
+                "box": to_image(box[None], image.width, image.height, FRAME)[0].tolist(),
             }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import console
 from pipeline.data.loading import read_image
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, REPORT, existing, read_json, read_shards, write_bytes
-from pipeline.manifest import Dataset, box_array, read_dataset
+from pipeline.manifest import Dataset, ImageRow, read_dataset
 from pipeline.params import Params
 from pipeline.report.figures import threshold_figure, training_figure
 from pipeline.report.gallery import Example, choose, chosen_maps, corner_and_size, pictures
@@ -55,10 +55,10 @@ def _gallery(dataset: Dataset) -> dict[str, list[Example]]:
     """Examples ranked by IoU, or by confidence where images have no boxes."""
     table = _scored_images()
     groups = choose(table, "iou" if table["iou"].notna().all() else "score")
-    rows = table.set_index("image_id").join(dataset.split(SPLIT).set_index("image_id"), rsuffix="_in_manifest")
+    scores, images = table.set_index("image_id"), dataset.images(SPLIT)
     maps = chosen_maps(read_shards(CAMS / SPLIT), {image_id for group in groups.values() for image_id in group})
     return {
-        name: [_example(dataset, image_id, rows.loc[image_id], maps[image_id]) for image_id in group]
+        name: [_example(dataset, images[image_id], scores.loc[image_id], maps[image_id]) for image_id in group]
         for name, group in groups.items()
     }
 
@@ -72,13 +72,13 @@ def _scored_images() -> pd.DataFrame:
     return scored[scored["split"] == SPLIT].merge(predicted, on=["image_id", "split"], validate="one_to_one")
 
 
-def _example(dataset: Dataset, image_id: str, row: Any, score_map: NDArray[np.float32]) -> Example:
-    shown = pictures(read_image(dataset.root / row["path"]), score_map)
+def _example(dataset: Dataset, image: ImageRow, row: Any, score_map: NDArray[np.float32]) -> Example:
+    shown = pictures(read_image(dataset.root / image.path), score_map)
     size = (shown["width"], shown["height"])
     return Example(
-        image_id=image_id,
-        predicted_box=corner_and_size(box_array([row["box"]]), (FRAME, FRAME), size)[0],
-        true_boxes=corner_and_size(box_array(row["boxes"]), (row["width"], row["height"]), size),
+        image_id=str(row.name),
+        predicted_box=corner_and_size(np.array([row["box"]], np.float64), (FRAME, FRAME), size)[0],
+        true_boxes=corner_and_size(image.boxes, (image.width, image.height), size),
         label=dataset.classes[row["label"]],
         predicted=row["predicted"],
         score=float(row["score"]),

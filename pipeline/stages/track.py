@@ -115,7 +115,7 @@ def _facts(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str,
 
 
 def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Name and description, as the pages of MLflow show them."""
+    """Name and description, as the pages of MLflow show them: a table of runs cuts names after some 20 letters."""
     train, tau = params.train, metrics["threshold"]
     chosen = "chosen on val" if metrics["threshold_source"] == "val" else "given"
     settings = f"{train.backbone}, {train.regularizer} with λ = {train.lambda_:g}, seed {params.seed}"
@@ -126,7 +126,7 @@ def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
         _origin(),
     ]
     return {
-        "mlflow.runName": f"{params.prepare.dataset} {train.backbone} λ={train.lambda_:g} τ={tau:.3g}",
+        "mlflow.runName": f"λ={train.lambda_:g} τ={tau:.3g} {params.prepare.dataset} {train.backbone}",
         "mlflow.note.content": "\n\n".join(paragraphs),
     }
 

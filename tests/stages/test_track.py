@@ -73,7 +73,7 @@ def test_a_result_is_one_row_with_everything_in_it(project, monkeypatch):
     assert tags["wsol.model_hash"] == lock["train"]["outs"][0]["md5"]
     assert (tags["wsol.threshold_source"], tags["wsol.train_device"]) == ("val", "CPU, 2 threads")
     assert (tags["wsol.airflow_run"], tags["wsol.git_commit"]) == ("manual__1", "unknown")
-    assert tags["mlflow.runName"] == f"synthetic resnet18 λ=0.0001 τ={metrics['threshold']:.3g}"
+    assert tags["mlflow.runName"] == f"λ=0.0001 τ={metrics['threshold']:.3g} synthetic resnet18"
     assert artifacts(row.info.run_id) == ["metrics", "model", "provenance", "report"]
     assert artifacts(row.info.run_id, "model") == ["model/model.pt", "model/training.json"]
     assert artifacts(row.info.run_id, "provenance") == ["provenance/dvc.lock", "provenance/params.yaml"]
@@ -302,3 +302,15 @@ def test_without_boxes_the_row_has_classification_only(tmp_path, monkeypatch, st
     assert "test/cls_top1" in row.data.metrics
     assert not [name for name in row.data.metrics if "gt_known" in name]
     assert not (tmp_path / MODELS / "mlruns").exists()
+
+
+def test_the_overrides_of_a_workspace_do_not_make_it_dirty(project):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["git", "update-index", "--assume-unchanged", "params.yaml"], check=True)
+    write_params(project, localize__threshold=0.5)
+    track.run(load_params())
+    (row,) = rows()
+    assert row.data.tags["wsol.dirty"] == "false"
+    assert "provenance/uncommitted.patch" not in artifacts(row.info.run_id, "provenance")

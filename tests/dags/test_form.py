@@ -1,0 +1,92 @@
+"""The trigger form made from params.yaml."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from wsol_dags.form import form_of, overrides
+
+CHECKOUT = Path(__file__).parents[2]
+
+TEXT = """\
+seed: 0      # of training
+train:
+  lambda: 0.5   # weight
+  pretrained: false  # true | false | a path
+  freeze: true
+  name: x y
+  inner:
+    iou: [0.3, 1]   # criteria
+localize:
+  threshold: auto  # auto: from val | a number
+"""
+
+
+@pytest.fixture
+def form(tmp_path):
+    (tmp_path / "params.yaml").write_text(TEXT)
+    return form_of(tmp_path)
+
+
+def test_fields_have_type_default_comment_and_section(form):
+    fields = {key: (f.value, f.schema["type"], f.description, f.schema["section"]) for key, f in form.items()}
+    text = ["string", "number", "boolean"]
+    assert fields == {
+        "seed": (0, "integer", "of training", "general"),
+        "train.lambda": (0.5, "number", "weight", "train"),
+        "train.pretrained": ("false", text, "true | false | a path", "train"),
+        "train.freeze": (True, "boolean", "", "train"),
+        "train.name": ("x y", text, "", "train"),
+        "train.inner.iou": ([0.3, 1], "array", "criteria", "train.inner"),
+        "localize.threshold": ("auto", text, "auto: from val | a number", "localize"),
+    }
+
+
+def test_untouched_fields_override_nothing(form):
+    assert overrides(form, {key: field.value for key, field in form.items()} | {"in_place": True}) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "taken"),
+    [
+        ("train.lambda", 0.1, 0.1),
+        ("train.lambda", 1, 1),
+        ("train.pretrained", "true", True),
+        ("train.pretrained", True, True),
+        ("train.pretrained", "w/a.pth", "w/a.pth"),
+        ("localize.threshold", "0.3", 0.3),
+        ("localize.threshold", 0.3, 0.3),
+        ("train.inner.iou", ["0.5", "0.7"], [0.5, 0.7]),
+        ("train.freeze", False, False),
+    ],
+)
+def test_changed_fields_are_read_as_in_the_file(form, key, given, taken):
+    changed = overrides(form, {key: given})
+    assert changed == {key: taken}
+    assert type(changed[key]) is type(taken)
+
+
+def test_equal_values_in_another_spelling_override_nothing(form):
+    same = {"train.pretrained": False, "train.inner.iou": ["0.3", "1"], "train.lambda": 0.5}
+    assert overrides(form, same) == {}
+
+
+def test_the_projects_form_shows_the_projects_values():
+    tree = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    form = form_of(CHECKOUT)
+    for key, field in form.items():
+        value = tree
+        for part in key.split("."):
+            value = value[part]
+        shown = field.value
+        assert (yaml.safe_load(shown) if isinstance(shown, str) else shown) == value, key
+        field.resolve()
+    assert len(form) == sum(1 for _ in leaves(tree))
+
+
+def leaves(tree):
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from leaves(value)
+        else:
+            yield value

@@ -1,0 +1,71 @@
+"""The official CUB layout, whole or in part, and what can be wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.cub import read_source
+from pipeline.errors import DataError
+from tests.data.make_cub import CLASSES, write_cub
+
+REAL = Path(__file__).parents[3] / "shared/data/cub20/CUB_200_2011"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_cub(tmp_path / "CUB_200_2011")
+
+
+def test_reads_classes_splits_and_boxes(root):
+    source = read_source(root)
+    assert source.classes == CLASSES
+    assert source.root == root
+    first, last = source.samples[0], source.samples[-1]
+    assert (first.image_id, first.split, first.labels) == ("1", "train", (0,))
+    assert (last.image_id, last.split, last.labels) == ("12", "test", (1,))
+    assert first.path == f"images/{CLASSES[0]}/{CLASSES[0]}_0.jpg"
+    x, y, *_ = map(float, (root / "bounding_boxes.txt").read_text().split()[1:5])
+    assert first.boxes == ((x, y, x + 25, y + 20),)
+
+
+def test_a_missing_file_is_named_with_the_way_out(root):
+    (root / "classes.txt").unlink()
+    with pytest.raises(DataError, match=r"has no classes\.txt.*CUB_200_2011 folder"):
+        read_source(root)
+
+
+def test_an_image_that_is_not_in_all_files_is_named(root):
+    path = root / "bounding_boxes.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(DataError, match=r"bounding_boxes\.txt.* disagree on 1 images, the first 1\."):
+        read_source(root)
+
+
+def test_a_malformed_box_is_named(root):
+    path = root / "bounding_boxes.txt"
+    path.write_text(path.read_text().replace("3 ", "3 wide ", 1))
+    with pytest.raises(DataError, match="image 3: expected x y width height"):
+        read_source(root)
+
+
+def test_a_line_without_values_is_named_by_number(root):
+    path = root / "images.txt"
+    path.write_text("1\n" + path.read_text())
+    with pytest.raises(DataError, match=r"images\.txt:1: expected an id"):
+        read_source(root)
+
+
+def test_an_unknown_class_is_named(root):
+    path = root / "image_class_labels.txt"
+    path.write_text(path.read_text().replace("5 1\n", "5 9\n"))
+    with pytest.raises(DataError, match="image 5 has a class that classes.txt lacks"):
+        read_source(root)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images at {REAL}")
+def test_real_images_in_the_official_layout():
+    source = read_source(REAL)
+    assert len(source.classes) == 20
+    assert sum(s.split == "train" for s in source.samples) == 600
+    assert sum(s.split == "test" for s in source.samples) == 585
+    assert all((REAL / s.path).is_file() for s in source.samples)

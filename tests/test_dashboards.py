@@ -1,0 +1,142 @@
+"""The pages: ports, the life of their processes, and a run triggered through Airflow's REST API."""
+
+import json
+import signal
+import socket
+import sys
+import time
+import urllib.request
+
+import psutil
+import pytest
+import yaml
+
+from pipeline import dashboards
+from pipeline.dashboards import Server
+from pipeline.errors import UserError, WsolError
+from tests.processes import is_alive, wait_for, wait_for_pid
+from tests.tiny_project import make_project, start_pipeline
+
+
+@pytest.fixture
+def taken_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("option", ["--airflow-port", "--mlflow-port"])
+def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path, monkeypatch, taken_port, option):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ports = {"--airflow-port": free_port(), "--mlflow-port": free_port(), option: taken_port}
+    with pytest.raises(
+        UserError, match=rf"port {taken_port} of 127.0.0.1 cannot be used .* choose another with {option}"
+    ):
+        dashboards.serve(tmp_path, *ports.values())
+    assert not list(tmp_path.iterdir()), "nothing was started or written"
+
+
+def server(name, code):
+    return Server(name, [sys.executable, "-c", code], {})
+
+
+def test_all_processes_and_their_children_end_with_the_block(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path))
+    monkeypatch.setattr(dashboards, "STOP_LIMIT", 2)
+    (tmp_path / "airflow/logs").mkdir(parents=True)
+    parent = (
+        "import subprocess, sys, time, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import signal, time;"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)'], start_new_session=True)\n"
+        f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid)); time.sleep(120)"
+    )
+    with dashboards._running([server("a", parent), server("b", "import time; time.sleep(120)")]) as processes:
+        child = wait_for_pid(tmp_path / "child")
+        pids = [process.pid for process in processes.values()]
+        assert all(is_alive(pid) for pid in [child, *pids])
+    assert not any(is_alive(pid) for pid in [child, *pids])
+
+
+def test_a_process_that_ends_by_itself_is_an_error_that_names_its_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path))
+    (tmp_path / "airflow/logs").mkdir(parents=True)
+    with (
+        pytest.raises(WsolError, match=rf"scheduler ended with exit code 3; see {tmp_path}/airflow/logs/scheduler.log"),
+        dashboards._running([server("scheduler", "print('why', flush=True); raise SystemExit(3)")]) as processes,
+    ):
+        dashboards._wait_until_up(["http://127.0.0.1:1/"], processes)
+    assert (tmp_path / "airflow/logs/scheduler.log").read_text() == "why\n"
+
+
+class Api:
+    """Airflow's REST API, signed in as the user of the page."""
+
+    def __init__(self, port, state):
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = None
+        password = json.loads((state / "airflow/passwords.json").read_text())["admin"]
+        self.token = self("POST", "/auth/token", {"username": "admin", "password": password})["access_token"]
+
+    def __call__(self, method, path, body=None):
+        headers = {"Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        )
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, method=method, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+def listening_addresses(process):
+    tree = [process, *process.children(recursive=True)]
+    return {c.laddr.ip for p in tree for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+
+
+@pytest.mark.slow
+def test_a_run_triggered_on_the_page_takes_its_overrides(tmp_path, monkeypatch):
+    for name in ("WSOL_STATE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    project = make_project(tmp_path / "project")
+    text = (project / "params.yaml").read_text()
+    airflow_port, mlflow_port = free_port(), free_port()
+    pages = start_pipeline(project, "ui", f"--airflow-port={airflow_port}", f"--mlflow-port={mlflow_port}")
+    try:
+        shown = [pages.stdout.readline() for _ in range(5)]
+        assert f"http://127.0.0.1:{airflow_port}" in shown[1]
+        assert f"http://127.0.0.1:{mlflow_port}" in shown[2]
+        tree = psutil.Process(pages.pid)
+        assert listening_addresses(tree) == {"127.0.0.1"}
+        api = Api(airflow_port, project / ".wsol")
+        wait_for(lambda: api("GET", "/api/v2/dags")["total_entries"] == 1, "the DAG")
+        assert api("GET", "/api/v2/importErrors")["total_entries"] == 0
+        api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})
+        conf = {"train.lambda": 0.05, "localize.threshold": "0.3"}
+        run = api("POST", "/api/v2/dags/wsol_retrain/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+        assert finished(api, run) == "success"
+    finally:
+        children = psutil.Process(pages.pid).children(recursive=True)
+        pages.send_signal(signal.SIGTERM)
+        pages.communicate(timeout=60)
+    assert pages.returncode == 143
+    assert not any(is_alive(child.pid) for child in children)
+    [record] = (project / ".wsol/runs").iterdir()
+    params = yaml.safe_load((record / "params.yaml").read_text())
+    assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.05, 0.3)
+    assert (project / "params.yaml").read_text() == text
+
+
+def finished(api, run, limit=180):
+    path = f"/api/v2/dags/wsol_retrain/dagRuns/{urllib.request.quote(run)}"
+    deadline = time.monotonic() + limit
+    while (state := api("GET", path)["state"]) not in ("success", "failed"):
+        assert time.monotonic() < deadline, api("GET", f"{path}/taskInstances")
+        time.sleep(1)
+    return state

@@ -1,0 +1,88 @@
+"""dvc.yaml names everything a stage depends on: what it leaves out would change without a re-run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import STAGES
+from pipeline.params import load_params
+
+ROOT = Path(__file__).parents[1]
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+#: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, streaming.
+WITHOUT_EFFECT = {"console", "errors", "params", "state", "tracking"}
+
+
+def imported(module: Path) -> set[Path]:
+    """Modules of the pipeline that a module imports, itself included, those without effect left out."""
+    found: set[Path] = set()
+    pending = [module]
+    while pending:
+        path = pending.pop()
+        if path in found or path.stem in WITHOUT_EFFECT:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            pending += _modules(node)
+    return found
+
+
+def _modules(node: ast.AST) -> list[Path]:
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    else:
+        return []
+    paths = (Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("pipeline"))
+    return [path for path in paths if (ROOT / path).is_file()]
+
+
+def code_deps(stage: str) -> list[Path]:
+    return [Path(dep) for dep in DVC[stage]["deps"] if dep.startswith("pipeline/")]
+
+
+def test_the_walk_sees_imports_of_imports():
+    found = imported(Path("pipeline/stages/train.py"))
+    assert {Path("pipeline/training/loop.py"), Path("pipeline/wsol/losses.py")} <= found
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "track"])
+def test_every_module_a_stage_imports_is_a_dependency(stage):
+    deps = code_deps(stage)
+    missing = {
+        path
+        for path in imported(Path(f"pipeline/stages/{stage}.py"))
+        if not any(path == dep or dep in path.parents for dep in deps)
+    }
+    assert not missing
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "track"])
+def test_no_module_is_a_dependency_for_nothing(stage):
+    used = imported(Path(f"pipeline/stages/{stage}.py"))
+    idle = [dep for dep in code_deps(stage) if not any(dep == path or dep in path.parents for path in used)]
+    assert not idle
+
+
+def test_one_stage_one_module_one_command():
+    assert tuple(DVC) == STAGES
+    for name, stage in DVC.items():
+        assert stage["cmd"] == f"python -m pipeline {name}"
+        assert (ROOT / f"pipeline/stages/{name}.py").is_file()
+        assert stage["desc"]
+        assert stage["meta"].keys() == {"gpus", "timeout_minutes", "retries"}
+
+
+def test_every_parameter_belongs_to_a_stage():
+    listed = [key for stage in DVC.values() for key in stage.get("params", [])]
+    for key in load_params(ROOT / "params.yaml").flat():
+        covered = any(key == name or key.startswith(f"{name}.") for name in listed)
+        assert covered or key == "track.experiment"  # track always runs
+
+
+def test_stages_that_open_images_depend_on_their_root():
+    for stage in ("prepare", "train", "extract_cams", "evaluate", "report"):
+        assert "${prepare.root}" in DVC[stage]["deps"]

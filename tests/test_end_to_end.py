@@ -1,0 +1,179 @@
+"""All stages through DVC on real files: what runs again when, what a kill leaves, and what ends up in MLflow."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from tests.project import edit, environment, executed, make_project, pipeline
+
+STAGES = ["prepare", "train", "extract_cams", "localize", "evaluate", "report", "track"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after its first run; tests work on copies."""
+    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
+    done = pipeline(folder, "repro")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == STAGES
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy whose MLflow rows are its own."""
+    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
+
+
+def rows(folder: Path):
+    client = MlflowClient(f"sqlite:///{folder / '.wsol/mlflow.db'}")
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+def test_every_output_is_there_and_one_row_holds_it(finished):
+    metrics = json.loads((finished / "metrics/metrics.json").read_text())
+    assert metrics["threshold_source"] == "val"
+    assert metrics["val"]["images"] == 4
+    assert metrics["test"]["images"] == 6
+    for split in ("val", "test"):
+        found = metrics[split]
+        assert found.keys() >= {"gt_known_iou50", "top1_loc_iou50", "top5_loc_iou50", "max_box_acc_v2", "pxap",
+                                "part_coverage", "center_gaussian_max_box_acc_iou50", "full_image_iou50"}  # fmt: skip
+        assert found["gt_known_iou50"] <= found["max_box_acc_iou50"]
+    predictions = pd.read_parquet(finished / "boxes/predictions.parquet")
+    assert len(predictions) == 10
+    boxes = predictions["box"].map(list)
+    assert all(0 <= x0 <= x1 <= 48 and 0 <= y0 <= y1 <= 48 for x0, y0, x1, y1 in boxes)
+    assert "<html" in (finished / "report/index.html").read_text()
+    (row,) = rows(finished)
+    assert row.info.status == "FINISHED"
+    assert row.data.params["train.lambda"] == "0.0001"
+    assert row.data.metrics["test/gt_known_iou50"] == pytest.approx(metrics["test"]["gt_known_iou50"])
+    assert not list((finished / ".wsol/checkpoints").iterdir())
+
+
+def test_an_unchanged_project_trains_nothing_and_adds_no_row(project):
+    done = pipeline(project, "repro")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == ["track"]
+    assert len(rows(project)) == 1
+
+
+def test_a_new_threshold_reruns_localize_and_later(project):
+    before = (project / "models/model.pt").read_bytes()
+    edit(project, {"localize.threshold": 0.2})
+    done = pipeline(project, "repro")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == STAGES[3:]
+    assert (project / "models/model.pt").read_bytes() == before
+    metrics = json.loads((project / "metrics/metrics.json").read_text())
+    assert (metrics["threshold"], metrics["threshold_source"]) == (0.2, "fixed")
+    second, first = rows(project)
+    assert second.data.params["localize.threshold"] == "0.2"
+    assert second.data.params["train.lambda"] == first.data.params["train.lambda"]
+    curves = [{k for k in row.data.metrics if k.startswith("train/")} for row in (first, second)]
+    assert curves[0] == curves[1] != set()
+    edit(project, {"localize.threshold": "auto"})
+    back = pipeline(project, "repro")
+    assert executed(back) == ["track"], "the first result comes from the cache"
+    assert len(rows(project)) == 2
+
+
+def test_a_new_lambda_reruns_train_and_later(project):
+    edit(project, {"train.lambda": 0.5})
+    done = pipeline(project, "repro")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == STAGES[1:]
+    assert {row.data.params["train.lambda"] for row in rows(project)} == {"0.5", "0.0001"}
+
+
+def test_clamped_weights_rerun_extraction_and_later(project):
+    before = (project / "models/model.pt").read_bytes()
+    edit(project, {"extract_cams.clamp_negative_weights": True})
+    done = pipeline(project, "repro", "evaluate")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == ["extract_cams", "localize", "evaluate"]
+    assert (project / "models/model.pt").read_bytes() == before
+
+
+def _kill_training(folder: Path) -> None:
+    """Start the training and SIGKILL its process once a checkpoint is there."""
+    dvc = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "repro", "train"],
+        cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(".wsol/checkpoints/*.pt")):
+        assert dvc.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for process in psutil.Process(dvc.pid).children(recursive=True):
+        if process.cmdline()[-2:] == ["pipeline", "train"]:
+            process.kill()
+    assert dvc.wait(60) != 0
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project):
+    edit(project, {"train.epochs": 40})
+    whole = project.with_name("whole")
+    shutil.copytree(project, whole, symlinks=True)
+    _kill_training(project)
+    assert not (project / "models/model.pt").exists()
+    resumed = pipeline(project, "repro", "train")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from the checkpoint after epoch" in resumed.stderr
+    uninterrupted = pipeline(whole, "repro", "train")
+    assert "going on from" not in uninterrupted.stderr
+    assert (project / "models/model.pt").read_bytes() == (whole / "models/model.pt").read_bytes()
+    assert not list(project.glob(".wsol/checkpoints/*.pt"))
+
+
+def test_a_killed_training_is_not_continued_under_another_lambda(project):
+    edit(project, {"train.epochs": 40})
+    fresh = project.with_name("fresh")
+    shutil.copytree(project, fresh, symlinks=True)
+    _kill_training(project)
+    for folder in (project, fresh):
+        edit(folder, {"train.lambda": 0.5, "train.epochs": 6})
+        done = pipeline(folder, "repro", "train")
+        assert done.returncode == 0, done.stderr
+        assert "going on from" not in done.stderr
+    assert (project / "models/model.pt").read_bytes() == (fresh / "models/model.pt").read_bytes()
+
+
+def test_an_unreachable_server_loses_no_training(project):
+    edit(project, {"train.lambda": 0.25})
+    away = "http://127.0.0.1:9"
+    done = pipeline(project, "repro", MLFLOW_TRACKING_URI=away)
+    assert done.returncode == 75
+    assert "retry" in done.stderr.lower() or "again" in done.stderr
+    assert "Traceback" not in done.stderr
+    trained = (project / "models/model.pt").read_bytes()
+    assert executed(done) == STAGES[1:]
+    later = pipeline(project, "repro")
+    assert later.returncode == 0, later.stderr
+    assert executed(later) == ["track"]
+    assert (project / "models/model.pt").read_bytes() == trained
+    row = next(row for row in rows(project) if row.data.params["train.lambda"] == "0.25")
+    assert any(name.startswith("train/") for name in row.data.metrics)
+
+
+def test_another_workspace_files_its_row_in_the_same_database(project):
+    made = pipeline(project, "workspace", "create", "other", "--set", "localize.threshold=0.4")
+    assert made.returncode == 0, made.stderr
+    workspace = Path(json.loads(made.stdout)["workspace"])
+    done = pipeline(workspace, "repro")
+    assert done.returncode == 0, done.stderr
+    assert executed(done) == STAGES[3:], "the cache is shared"
+    assert {row.data.params["localize.threshold"] for row in rows(project)} == {"auto", "0.4"}
+    assert yaml.safe_load((project / "params.yaml").read_text())["localize"]["threshold"] == "auto"

@@ -1,0 +1,121 @@
+"""Every wrong key or value of params.yaml becomes one line that names it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import ParamsError
+from pipeline.params import load_params
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def tree():
+    return yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+
+
+def message(tree, tmp_path) -> str:
+    path = tmp_path / "params.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    with pytest.raises(ParamsError) as error:
+        load_params(path)
+    assert error.value.exit_code == 2
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_committed_file_is_valid():
+    params = load_params(REPOSITORY / "params.yaml")
+    flat = params.flat()
+    assert flat["train.lambda"] == 0.0001
+    assert flat["localize.threshold"] == "auto"
+    assert flat["prepare.synthetic.image_size"] == 96
+    assert flat.keys() == _leaves(yaml.safe_load((REPOSITORY / "params.yaml").read_text()))
+
+
+def _leaves(tree, prefix=""):
+    nested = (
+        _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+        for key, value in tree.items()
+    )
+    return set().union(*nested)
+
+
+def test_unknown_key_names_the_nearest_valid_one(tree, tmp_path):
+    tree["train"]["lamda"] = 1
+    assert "train.lamda: unknown key; did you mean train.lambda?" in message(tree, tmp_path)
+
+
+def test_unknown_key_like_no_other_lists_its_siblings(tree, tmp_path):
+    tree["track"]["zzz"] = 1
+    assert "track.zzz: unknown key; valid keys are track.experiment." in message(tree, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("train", "epochs", 2.5),
+        ("train", "epochs", 0),
+        ("train", "lambda", "high"),
+        ("train", "lambda", -1.0),
+        ("train", "lambda", True),
+        ("train", "backbone", "resnet17"),
+        ("train", "pretrained", 3),
+        ("train", "freeze_batch_norm", "yes"),
+        ("prepare", "val_fraction", 1.0),
+        ("prepare", "root", None),
+        ("localize", "threshold", 1.0),
+        ("localize", "threshold", "best"),
+        ("evaluate", "iou", [0.5, 0.5]),
+        ("evaluate", "iou", [0.333]),
+        ("evaluate", "iou", []),
+        ("evaluate", "interval", 0),
+        ("track", "experiment", "a@b"),
+    ],
+)
+def test_ill_typed_value_is_named_with_its_key(tree, tmp_path, group, key, value):
+    tree[group][key] = value
+    assert f"{group}.{key}: " in message(tree, tmp_path)
+
+
+def test_all_problems_are_listed_at_once(tree, tmp_path):
+    tree["train"]["epochs"] = "many"
+    tree["localize"]["treshold"] = 0.2
+    del tree["evaluate"]
+    text = message(tree, tmp_path)
+    assert "train.epochs" in text
+    assert "did you mean localize.threshold?" in text
+    assert "evaluate: missing" in text
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2.5E-1", 0.25), ("1.0e+1", 10.0), ("3", 3.0)])
+def test_numbers_may_be_written_with_an_exponent(tmp_path, text, value):
+    path = tmp_path / "params.yaml"
+    committed = (REPOSITORY / "params.yaml").read_text()
+    path.write_text(committed.replace("lambda: 0.0001 ", f"lambda: {text} "))
+    assert load_params(path).train.lambda_ == value
+
+
+def test_crop_larger_than_resize(tree, tmp_path):
+    tree["train"]["crop"] = tree["train"]["resize"] + 1
+    assert "train: crop (105) must not exceed resize (104)" in message(tree, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2\n"])
+def test_not_a_tree_of_groups(text, tmp_path):
+    message(text, tmp_path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ParamsError, match="root of the repository"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("value", [0, 0.25, "auto"])
+def test_thresholds(tree, tmp_path, value):
+    tree["localize"]["threshold"] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    assert load_params(path).localize.threshold == value

@@ -1,0 +1,32 @@
+"""One state folder for a checkout and all its workspaces."""
+
+from pipeline.state import state_folder
+
+
+def test_checkout_default(tmp_path, monkeypatch):
+    monkeypatch.delenv("WSOL_STATE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert state_folder() == tmp_path.resolve() / ".wsol"
+
+
+def test_environment_wins_and_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSOL_STATE", "elsewhere")
+    assert state_folder() == tmp_path / "elsewhere"
+
+
+def test_a_link_in_a_workspace_leads_to_the_checkouts(tmp_path, monkeypatch):
+    monkeypatch.delenv("WSOL_STATE", raising=False)
+    (tmp_path / "main/.wsol").mkdir(parents=True)
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace/.wsol").symlink_to(tmp_path / "main/.wsol")
+    monkeypatch.chdir(tmp_path / "workspace")
+    assert state_folder() == tmp_path.resolve() / "main/.wsol"
+
+
+def test_a_temporary_experiment_of_dvc_belongs_to_its_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("WSOL_STATE", raising=False)
+    folder = tmp_path / "main/.dvc/tmp/exps/tmpab12"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert state_folder() == tmp_path.resolve() / "main/.wsol"

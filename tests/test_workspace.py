@@ -1,0 +1,202 @@
+"""Workspaces of a small project: what is in them, what they share, and that the checkout never changes."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import ParamsError, UserError
+from pipeline.provenance import uncommitted_changes
+from pipeline.workspace import create_workspace, remove_workspace
+from tests.tiny_project import commit, git, make_project, pipeline
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A checkout two folders deep, which is the current folder."""
+    folder = make_project(tmp_path / "home" / "user" / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("WSOL_STATE", raising=False)
+    return folder
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file of a checkout but the state folder and DVC's cache, links by their target."""
+    files = {}
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in (".wsol", ".git", "__pycache__", "cache", "tmp")]
+        for name in [*names, *(name for name in folders if (Path(base) / name).is_symlink())]:
+            path = Path(base) / name
+            data = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+            files[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
+    return files
+
+
+def test_a_snapshot_is_the_working_tree_as_it_is_on_disk(project):
+    (project / "work.py").write_text("changed")
+    (project / "new.txt").write_text("untracked")
+    (project / "models").mkdir()
+    (project / "models/model.pt").write_text("ignored")
+    (project / "dags/wsol_retrain.py").unlink()
+    before = content(project)
+    workspace = create_workspace("r", {})
+    assert (workspace / "work.py").read_text() == "changed"
+    assert (workspace / "new.txt").read_text() == "untracked"
+    assert not (workspace / "models").exists()
+    assert not (workspace / "dags/wsol_retrain.py").exists()
+    assert git(workspace, "status", "--porcelain").split("\n")[:-1] == [
+        " D dags/wsol_retrain.py",
+        " M work.py",
+        "?? new.txt",
+    ]
+    assert git(workspace, "rev-parse", "HEAD") == git(project, "rev-parse", "HEAD")
+    assert content(project) == before
+
+
+def test_overrides_go_into_the_workspace_alone_and_keep_comments(project):
+    text = (project / "params.yaml").read_text()
+    workspace = create_workspace("r", {"train.lambda": 0.5})
+    theirs = (workspace / "params.yaml").read_text()
+    assert yaml.safe_load(theirs)["train"]["lambda"] == 0.5
+    assert theirs.count("#") == text.count("#")
+    assert (project / "params.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_overrides_alone_do_not_make_a_result_dirty(project, monkeypatch, edited):
+    if edited:
+        (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("epochs: ", "epochs: 1"))
+    workspace = create_workspace("r", {"train.lambda": 0.5})
+    assert git(workspace, "status", "--porcelain") == (" M params.yaml\n" if edited else "")
+    monkeypatch.chdir(workspace)
+    assert bool(uncommitted_changes()) is edited
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [({"train.lamda": 1}, "did you mean train.lambda"), ({"train.lambda": "much"}, "train.lambda: .* found 'much'")],
+)
+def test_a_wrong_override_is_named_and_leaves_nothing_behind(project, overrides, message):
+    with pytest.raises(ParamsError, match=message):
+        create_workspace("r", overrides)
+    assert not list((project / ".wsol").glob("workspaces/*"))
+
+
+def test_a_revision_is_cloned_without_what_is_on_disk(project):
+    first = git(project, "rev-parse", "HEAD").strip()
+    (project / "work.py").write_text("second")
+    commit(project)
+    (project / "work.py").write_text("third")
+    workspace = create_workspace("r", {"seed": 7}, revision=first)
+    assert git(workspace, "rev-parse", "HEAD").strip() == first
+    assert "load_params" in (workspace / "work.py").read_text()
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["seed"] == 7
+
+
+def test_an_unknown_revision_is_an_error(project):
+    with pytest.raises(UserError, match="nonsense"):
+        create_workspace("r", {}, revision="nonsense")
+
+
+def test_a_folder_without_git_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="not a git repository"):
+        create_workspace("r", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "real"),
+    [
+        ("../raw", "home/user/raw"),
+        ("../../raw", "home/raw"),
+        ("../../../raw/deep/set", "raw/deep/set"),
+        ("data/raw/set", "home/user/project/data/raw/set"),
+        ("../project/data/raw/set", "home/user/project/data/raw/set"),
+        ("data/raw", "home/user/project/data/raw"),
+    ],
+)
+def test_a_path_means_the_same_in_the_workspace(project, tmp_path, text, real):
+    (tmp_path / real).mkdir(parents=True)
+    (tmp_path / real / "file").write_text("raw")
+    before = content(project)
+    workspace = create_workspace("r", {"prepare.root": text})
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["prepare"]["root"] == text
+    assert (workspace / text / "file").read_text() == "raw"
+    assert content(project) == before
+
+
+def test_a_relative_path_of_weights_is_linked_too(project):
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw/weights.pth").write_text("w")
+    workspace = create_workspace("r", {"train.pretrained": "data/raw/weights.pth"})
+    assert (workspace / "data/raw/weights.pth").resolve() == project / "data/raw/weights.pth"
+
+
+def test_a_path_that_climbs_too_high_is_refused(project):
+    with pytest.raises(UserError, match="absolute path, or as a link under data/raw"):
+        create_workspace("r", {"prepare.root": "../" * 40 + "raw"})
+
+
+def test_cache_lock_file_and_state_folder_are_shared(project):
+    assert pipeline(project, "repro").returncode == 0
+    workspace = create_workspace("r", {})
+    assert (workspace / "dvc.lock").read_bytes() == (project / "dvc.lock").read_bytes()
+    (project / "models/model.pt").unlink()
+    done = pipeline(workspace, "repro", "train")
+    assert done.returncode == 0, done.stderr
+    assert "python work.py" not in done.stdout, "the result comes from the cache"
+    assert (workspace / "models/model.pt").read_text() == "0.0001"
+    assert (workspace / ".wsol").resolve() == project / ".wsol"
+
+
+def test_the_users_dvc_settings_hold_in_the_workspace(project, tmp_path):
+    settings = f"[cache]\n    dir = {tmp_path / 'store'}\n['remote \"backup\"']\n    url = /backup\n"
+    (project / ".dvc/config.local").write_text(settings)
+    workspace = create_workspace("r", {})
+    assert pipeline(workspace, "repro").returncode == 0
+    assert list((tmp_path / "store/files/md5").iterdir())
+    assert "/backup" in (workspace / ".dvc/config.local").read_text()
+    assert (project / ".dvc/config.local").read_text() == settings
+
+
+def test_removing_keeps_the_record_and_what_is_linked(project):
+    (project / "data/raw/set").mkdir(parents=True)
+    (project / "data/raw/set/file").write_text("raw")
+    workspace = create_workspace("manual__2026-01-01T00:00:00+00:00", {"prepare.root": "data/raw/set"})
+    assert pipeline(workspace, "repro").returncode == 0
+    params, lock = (workspace / "params.yaml").read_text(), (workspace / "dvc.lock").read_text()
+    record = remove_workspace("manual__2026-01-01T00:00:00+00:00")
+    assert record == project / ".wsol/runs/manual__2026-01-01T00-00-00-00-00"
+    assert (record / "params.yaml").read_text() == params
+    assert (record / "dvc.lock").read_text() == lock
+    assert not workspace.exists()
+    assert (project / "data/raw/set/file").read_text() == "raw"
+
+
+def test_removing_what_does_not_exist_is_an_error(project):
+    with pytest.raises(UserError, match="holds no workspace"):
+        remove_workspace("nothing")
+
+
+def test_a_workspace_of_an_earlier_try_is_replaced(project):
+    (create_workspace("r", {}) / "left").write_text("over")
+    assert not (create_workspace("r", {}) / "left").exists()
+
+
+def test_a_state_folder_elsewhere_is_used(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
+    workspace = create_workspace("r", {})
+    assert workspace == tmp_path / "state/workspaces/r/project"
+    assert not (project / ".wsol").exists()
+
+
+def test_the_command_line_says_where_it_lies(project):
+    done = pipeline(
+        project, "workspace", "create", "r", "--set", "train.lambda=1e-2", "--set", "localize.threshold=0.3"
+    )
+    assert done.stdout == f'{{"workspace": "{project}/.wsol/workspaces/r/project"}}\n'
+    params = yaml.safe_load((project / ".wsol/workspaces/r/project/params.yaml").read_text())
+    assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.01, 0.3)
+    assert pipeline(project, "workspace", "remove", "r").stdout == f'{{"record": "{project}/.wsol/runs/r"}}\n'
