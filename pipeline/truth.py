@@ -204,28 +204,27 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
     Raises:
         DataError: no id is known, or an image of these splits lacks what is to be scored, or a mask file is missing.
     """
-    from pipeline.manifest import box_array, read_dataset  # pandas takes longer to import than most sets to score
+    from pipeline.manifest import read_dataset  # pandas takes longer to import than most sets to score
 
     dataset = read_dataset(folder)
-    rows = dataset.rows
-    splits = sorted(set(rows["split"][rows["image_id"].isin(list(mapped))]))
+    splits = sorted(set(dataset.rows["split"][dataset.rows["image_id"].isin(list(mapped))]))
     if not splits:
         raise DataError(f"no map bears an image_id of {folder / 'manifest.parquet'}")
-    rows = rows[rows["split"].isin(splits)]
-    boxes = [box_array(cell) for cell in rows["boxes"]]
-    image_ids = list(rows["image_id"])
-    lacking = rows["mask"].isna() if masks else np.array([len(cell) == 0 for cell in boxes])
-    if lacking.any():
+    images = {image_id: row for split in splits for image_id, row in dataset.images(split).items()}
+    lacking = [k for k, row in images.items() if (row.mask is None if masks else len(row.boxes) == 0)]
+    if lacking:
+        what = "mask" if masks else "box"
         raise DataError(
-            f"{lacking.sum()} of {len(rows)} images of {' and '.join(splits)} have no {'mask' if masks else 'box'}: "
-            f"{some([image_id for image_id, none in zip(image_ids, lacking, strict=True) if none])}"
+            f"{len(lacking)} of {len(images)} images of {' and '.join(splits)} have no {what}: {some(lacking)}"
         )
+    rows = images.values()
     if not masks:
-        owners = np.repeat(np.arange(len(boxes)), [len(cell) for cell in boxes])
-        return _group_boxes(image_ids, rows[["width", "height"]].to_numpy(np.float64), owners, np.concatenate(boxes))
+        sizes = np.array([(row.width, row.height) for row in rows], np.float64)
+        owners = np.repeat(np.arange(len(images)), [len(row.boxes) for row in rows])
+        return _group_boxes(list(images), sizes, owners, np.concatenate([row.boxes for row in rows]))
     root = mask_root or dataset.root
-    ignored = [root / path if isinstance(path, str) else None for path in rows["ignore_mask"]]
-    truth = MaskTruth(image_ids, [[root / path] for path in rows["mask"]], ignored)
+    ignored = [root / row.ignore_mask if row.ignore_mask else None for row in rows]
+    truth = MaskTruth(list(images), [[root / row.mask] for row in rows if row.mask], ignored)
     truth.check_files()
     return truth
 
