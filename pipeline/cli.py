@@ -13,9 +13,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from pipeline import console
 from pipeline.errors import WsolError
@@ -63,6 +64,38 @@ def check() -> None:
 
     check_inputs(load_params())
     console.say("params.yaml and inputs are valid")
+
+
+class _ScoreCommand(TyperCommand):
+    """Takes ``--iou 0.3 0.5 0.7`` as the field's script does, besides ``--iou 0.3 --iou 0.5``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        for arg in args:
+            several = len(spread) > 1 and spread[-2] == "--iou" and not arg.startswith("-")
+            spread += ["--iou", arg] if several else [arg]
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_ScoreCommand, rich_help_panel="Tools")
+def score(
+    maps: Annotated[Path, typer.Option(help="Folder of IMAGE_ID.npy files or .npz shards, values in [0, 1].")],
+    truth: Annotated[Path, typer.Option(help="Folder of image_ids.txt, … , localization.txt, or of a manifest.")],
+    metric: Annotated[Literal["boxes", "masks"], typer.Option(help="MaxBoxAcc against boxes | PxAP.")] = "boxes",
+    contours: Annotated[Literal["single", "multi"], typer.Option(help="Largest contour | every contour.")] = "multi",
+    interval: Annotated[float, typer.Option(help="Spacing of the thresholds.")] = 0.001,
+    iou: Annotated[list[float], typer.Option(help="IoU criteria: --iou 0.3 0.5 0.7")] = [0.3, 0.5, 0.7],  # noqa: B006
+    size: Annotated[int, typer.Option(help="Side of the frame; maps of another shape are resized to it.")] = 224,
+    mask_root: Annotated[Path | None, typer.Option(help="Folder that mask paths are relative to.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one per processor.")] = None,
+) -> None:
+    """Score a folder of maps from any code by the field's protocol: JSON on stdout, a table on stderr."""
+    from pipeline import scoring
+
+    protocol = scoring.Protocol(metric, contours, interval, tuple(iou), size)
+    result = scoring.score(maps, truth, protocol, mask_root, processes or scoring.available_processes())
+    scoring.show(result, f"{maps} against {truth}: {result['images']} images")
+    print(json.dumps(result))
 
 
 @app.command(rich_help_panel="Tools")

@@ -68,15 +68,22 @@ def contour_boxes(image: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[
         ``(k, 4)`` boxes, and ``(k, 2)`` the lowest and the highest level each is drawn at. At a level every contour
         of ``image > level`` has one row; a level without contours has none.
     """
-    boxes, spans = component_boxes(image, connectivity=8)
+    boxes, spans, with_holes = component_boxes(image, connectivity=8)
+    boxes = _protocol_boxes(boxes, image.shape)
+    if not with_holes:
+        return boxes, spans
+    holes, levels = _holes(image)
+    return np.concatenate([boxes, _protocol_boxes(holes, image.shape)]), np.concatenate([spans, levels])
+
+
+def _holes(image: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Pixel boxes, ends included, of the contours around holes, and the levels they are drawn at."""
     # The background of ``image > level`` is where ``255 − image`` exceeds ``254 − level``.
-    holes, inverted = component_boxes(LEVELS - 1 - image, connectivity=4)
+    boxes, inverted, _ = component_boxes(LEVELS - 1 - image, connectivity=4)
     last = np.array(image.shape[::-1]) - 1
-    enclosed = (holes[:, :2] > 0).all(axis=1) & (holes[:, 2:] < last).all(axis=1)
+    enclosed = (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < last).all(axis=1)
     # A hole's contour runs through the foreground pixels around it.
-    around = holes[enclosed] + np.array([-1, -1, 1, 1], np.int16)
-    boxes = np.concatenate([_protocol_boxes(boxes, image.shape), _protocol_boxes(around, image.shape)])
-    return boxes, np.concatenate([spans, LEVELS - 2 - inverted[enclosed, ::-1]])
+    return boxes[enclosed] + np.array([-1, -1, 1, 1], np.int16), LEVELS - 2 - inverted[enclosed, ::-1]
 
 
 def _protocol_boxes(boxes: NDArray[np.int16], shape: tuple[int, ...]) -> NDArray[np.int16]:

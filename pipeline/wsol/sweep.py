@@ -263,11 +263,12 @@ def _emit(
 @compiled
 def _component_boxes(
     image: NDArray[np.uint8], forest: _Forest, cells: NDArray[np.int64]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+) -> tuple[NDArray[np.int16], NDArray[np.int16], bool]:
     records, live, counters = forest.records, forest.live, forest.counters
     since = np.zeros((len(live), 5), np.int32)  # the box at the level before, and the value it was reached at
     room = image.size + len(live)  # a component's box changes with a pixel, and each component ends once
     boxes, spans, n = np.empty((room, 4), np.int16), np.empty((room, 2), np.int16), 0
+    holes = False
     for value in range(LEVELS - 1, 0, -1):
         if forest.starts[value] == forest.starts[value - 1]:
             continue
@@ -277,6 +278,7 @@ def _component_boxes(
         counters[_DEAD] = 0
         for k in range(counters[_LIVE]):
             c = live[k]
+            holes |= records[c, _EULER] != 4
             same = since[c, 4] > 0
             for i in range(4):
                 same &= since[c, i] == records[c, i]
@@ -287,16 +289,17 @@ def _component_boxes(
                 since[c, 4] = value
     for k in range(counters[_LIVE]):
         n = _emit(boxes, spans, n, since, live[k], 0)
-    return boxes[:n].copy(), spans[:n].copy()
+    return boxes[:n].copy(), spans[:n].copy(), bool(holes)
 
 
 def component_boxes(
     image: NDArray[np.uint8], connectivity: Literal[4, 8]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+) -> tuple[NDArray[np.int16], NDArray[np.int16], bool]:
     """Pixel boxes, ends included, of every component of ``image > level``, with the levels each box holds at.
 
     Returns:
-        ``(k, 4)`` boxes and ``(k, 2)`` lowest and highest level; at a level, every component has one row.
+        ``(k, 4)`` boxes; ``(k, 2)`` lowest and highest level; at a level, every component has one row. Then whether
+        any component has a hole at any level, which is known for connectivity 8 only.
     """
     image = np.ascontiguousarray(image)
     return _component_boxes(image, _plant(image, connectivity), _CELLS)

@@ -70,10 +70,12 @@ def multi_ious(score_map: NDArray[np.float64], truth: Any, interval: float) -> N
 def histograms(
     score_map: NDArray[np.float64], foreground: NDArray[np.bool_], ignored: NDArray[np.bool_], interval: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Scores of the foreground's and the background's pixels."""
+    """Scores of the foreground's and the background's pixels, of a map that is checked first."""
+    if np.isnan(score_map).any() or (score_map > 1).any() or (score_map < 0).any():
+        raise ValueError("not a score map")
     edges = np.append(np.arange(0, 1, interval), [1.0, 2.0, 3.0])
-    background = ~foreground & ~ignored
+    truth = foreground.astype(np.uint8) + 255 * (ignored & ~foreground).astype(np.uint8)
     return (
-        np.histogram(score_map[foreground], bins=edges)[0],
-        np.histogram(score_map[background], bins=edges)[0],
+        np.histogram(score_map[truth == 1], bins=edges)[0],
+        np.histogram(score_map[truth == 0], bins=edges)[0],
     )

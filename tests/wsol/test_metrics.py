@@ -56,11 +56,11 @@ def test_golden_pixel_average_precision(interval):
     assert [pxap.foreground.sum(), pxap.background.sum()] == GOLDEN[f"px_counts_{interval}"]
 
 
-@pytest.mark.parametrize("interval", [0.3, 0.07, 0.01, 0.001, 0.0007])
+@pytest.mark.parametrize("interval", [0.5, 0.3, 0.07, 1 / 49, 0.01, 0.001, 0.0007, 0.00001])
 def test_scores_are_counted_as_numpy_counts_them(interval):
     random = np.random.default_rng(0)
     pxap = PixelAveragePrecision(interval)
-    edges = pxap.edges[pxap.edges <= 1]
+    edges = np.append(threshold_grid(interval), 1.0)
     scores = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges, 1), random.random(3000)])[None]
     foreground, ignored = random.random((2, *scores.shape)) < 0.4
     pxap.add(scores, foreground, ignored)
@@ -82,7 +82,7 @@ def test_ignored_foreground_is_foreground():
     assert (pxap.foreground.sum(), pxap.background.sum()) == (1, 0)
 
 
-@pytest.mark.parametrize("value", [np.nan, -0.01, 3.5])
+@pytest.mark.parametrize("value", [np.nan, -0.01, 1.01, np.inf])
 def test_scores_that_fit_no_bin_are_refused(value):
     with pytest.raises(ValueError, match="NaNs or values outside"):
         PixelAveragePrecision(0.1).add(np.array([[0.5, value]]), np.array([[True, False]]))

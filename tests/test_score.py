@@ -1,0 +1,267 @@
+"""Scoring folders of maps: golden values through files, every format, every error, and the command itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError, UserError
+from pipeline.mapfiles import BATCH
+from pipeline.scoring import Protocol, score
+from tests.golden import inputs
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "wsol_protocol.json").read_text())
+Maps = dict[str, NDArray[np.floating]]
+
+
+def save_npy(folder: Path, maps: Maps) -> Path:
+    for image_id, score_map in maps.items():
+        path = folder / f"{image_id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, score_map)
+    return folder
+
+
+def save_stack(folder: Path, maps: Maps) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = list(maps)
+    for start in range(0, len(ids), 7):
+        part = ids[start : start + 7]
+        np.savez(folder / f"{start}.npz", image_ids=np.array(part), maps=np.stack([maps[k] for k in part]))
+    return folder
+
+
+def save_named(folder: Path, maps: Maps) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "all.npz", allow_pickle=False, **maps)
+    return folder
+
+
+def simple_truth(folder: Path, ids: list[str]) -> Path:
+    folder.mkdir()
+    (folder / "image_ids.txt").write_text("".join(f"{k}\n" for k in ids))
+    (folder / "image_sizes.txt").write_text("".join(f"{k},224,224\n" for k in ids))
+    (folder / "localization.txt").write_text("".join(f"{k},50,50,150,150\n" for k in ids))
+    return folder
+
+
+def small_maps(count: int, side: int = 14) -> Maps:
+    random = np.random.default_rng(0)
+    return {f"d{k % 3}/{k:03d}.jpg": random.random((side, side), np.float32) for k in range(count)}
+
+
+@pytest.fixture(scope="module")
+def box_maps(tmp_path_factory):
+    """The golden box data set as files."""
+    folder = tmp_path_factory.mktemp("boxes")
+    rows = inputs.box_dataset()
+    truth = folder / "truth"
+    truth.mkdir()
+    (truth / "image_ids.txt").write_text("".join(f"{k}\n" for k, *_ in rows))
+    (truth / "image_sizes.txt").write_text("".join(f"{k},{w},{h}\n" for k, (w, h), *_ in rows))
+    lines = [f"{k},{x0},{y0},{x1},{y1}\n" for k, _, boxes, _ in rows for x0, y0, x1, y1 in boxes]
+    (truth / "localization.txt").write_text("".join(lines))
+    return save_npy(folder / "maps", {k: score_map for k, *_, score_map in rows}), truth
+
+
+@pytest.mark.parametrize("contours", ["single", "multi"])
+@pytest.mark.parametrize("interval", [0.01, 0.001])
+def test_golden_boxes(box_maps, interval, contours):
+    result = score(*box_maps, Protocol(contours=contours, interval=interval))
+    golden = GOLDEN[f"box_{interval}_{contours}"]
+    best = {f"0.{key[0]}": acc for key, acc in golden["max_box_acc"].items()}
+    thresholds = {f"0.{key[0]}": k * interval for key, k in golden["first_argmax_index"].items()}
+    assert (result["images"], result["interval"], result["contours"]) == (40, interval, contours)
+    assert result["max_box_acc"] == pytest.approx(best, abs=1e-9)
+    assert result["max_box_acc_v2"] == pytest.approx(golden["V2_mean"], abs=1e-9)
+    assert result["best_threshold"] == pytest.approx(thresholds, abs=1e-9)
+    assert result["pxap"] is None
+
+
+@pytest.mark.parametrize("interval", [0.01, 0.001])
+def test_golden_masks(tmp_path, interval):
+    lines, maps = [], {}
+    for image_id, masks, ignored, score_map in inputs.mask_dataset():
+        maps[image_id] = score_map
+        cv2.imwrite(str(tmp_path / f"{image_id}.ignore.png"), ignored)
+        for k, mask in enumerate(masks):
+            cv2.imwrite(str(tmp_path / f"{image_id}.{k}.png"), mask)
+            lines.append(f"{image_id},{image_id}.{k}.png,{f'{image_id}.ignore.png' if k == 0 else ''}\n")
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "image_ids.txt").write_text("".join(f"{k}\n" for k in maps))
+    (tmp_path / "truth" / "localization.txt").write_text("".join(lines))
+    protocol = Protocol(metric="masks", interval=interval)
+    result = score(save_npy(tmp_path / "maps", maps), tmp_path / "truth", protocol, mask_root=tmp_path)
+    assert result["pxap"] == pytest.approx(GOLDEN[f"PxAP_{interval}"], abs=1e-9)
+    assert result["max_box_acc"] is None
+
+
+@pytest.mark.parametrize("save", [save_npy, save_stack, save_named])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_format_and_number_of_processes_scores_alike(tmp_path, save, processes):
+    maps = small_maps(BATCH + 10)
+    truth = simple_truth(tmp_path / "truth", list(maps))
+    expected = score(save_npy(tmp_path / "expected", maps), truth, Protocol())
+    assert 0 < expected["max_box_acc_v2"] < 100
+    assert score(save(tmp_path / "maps", maps), truth, Protocol(), processes=processes) == expected
+
+
+def test_files_and_shards_may_stand_beside_each_other(tmp_path):
+    maps = small_maps(9)
+    truth = simple_truth(tmp_path / "truth", list(maps))
+    ids = list(maps)
+    save_npy(tmp_path / "maps", {k: maps[k] for k in ids[:4]})
+    save_stack(tmp_path / "maps", {k: maps[k] for k in ids[4:]})
+    assert score(tmp_path / "maps", truth, Protocol())["images"] == 9
+
+
+def test_a_map_of_the_frames_size_is_taken_as_it_is_and_any_other_is_normalised(tmp_path):
+    half = np.zeros((224, 224))
+    half[50:150, 50:150] = 0.5
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    as_is = score(save_npy(tmp_path / "maps", {"a": half}), truth, Protocol(interval=0.25))
+    # The grey value 127 is the standard: every threshold keeps the square.
+    assert as_is["max_box_acc"]["0.7"] == 100.0
+    flat = {"a": np.full((14, 14), 0.5)}
+    assert score(save_npy(tmp_path / "flat", flat), truth, Protocol())["max_box_acc"]["0.3"] == 0.0
+
+
+def test_another_size_moves_maps_and_truth_alike(tmp_path):
+    maps = {"a": np.pad(np.ones((10, 10)), 2)}
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    result = score(save_npy(tmp_path / "maps", maps), truth, Protocol(size=14, iou=(0.4, 0.41)))
+    # Map box 2 … 12, true box 3 … 9, ends included: IoU 49/121.
+    assert result["max_box_acc"] == {"0.4": 100.0, "0.41": 0.0}
+
+
+def test_missing_and_extra_maps_are_counted_before_anything_is_scored(tmp_path, capsys):
+    maps = small_maps(30)
+    truth = simple_truth(tmp_path / "truth", list(maps)[:28])
+    save_npy(tmp_path / "maps", {k: v for n, (k, v) in enumerate(maps.items()) if n >= 15})
+    with pytest.raises(DataError) as error:
+        score(tmp_path / "maps", truth, Protocol())
+    message = str(error.value)
+    assert "15 of 28 images have no map" in message
+    assert f"{tmp_path}/maps/d0/000.jpg.npy" in message
+    assert "d0/009.jpg, … (5 more)" in message
+    assert "2 of 15 maps belong to no image of the truth: d1/028.jpg, d2/029.jpg" in message
+    assert "scoring" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (np.full((5, 5), np.nan), "25 values are NaN"),
+        (np.full((5, 5), 1.5), r"values in \[0, 1\] expected, found 1.5 … 1.5"),
+        (np.full((224, 224), -0.1), r"values in \[0, 1\] expected, found -0.1"),
+        (np.zeros((3, 5, 5)), r"expected a map of shape \(h, w\), found \(3, 5, 5\)"),
+        (np.zeros((0, 5)), r"found \(0, 5\)"),
+        (np.full((5, 5), "x"), "expected numbers, found <U1"),
+        (np.full((5, 5), None), "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_damaged_map_is_named_and_the_others_are_scored(tmp_path, capsys, damaged, message, processes):
+    maps = small_maps(BATCH + 2)
+    save_npy(tmp_path / "maps", maps | {"d1/004.jpg": damaged})
+    truth = simple_truth(tmp_path / "truth", list(maps))
+    with pytest.raises(DataError, match=f"1 of 66 images could not be scored:\n.*d1/004.jpg.npy: .*{message}"):
+        score(tmp_path / "maps", truth, Protocol(), processes=processes)
+    assert "65 of 66 images" in capsys.readouterr().err
+
+
+def test_of_many_damaged_maps_ten_are_named(tmp_path):
+    maps = {f"{k:02d}": np.full((4, 4), np.nan) for k in range(12)}
+    truth = simple_truth(tmp_path / "truth", list(maps))
+    with pytest.raises(DataError, match="12 of 12 images could not be scored, the first 10 of them") as error:
+        score(save_named(tmp_path / "maps", maps), truth, Protocol())
+    assert str(error.value).count("all.npz, ") == 10
+
+
+def test_a_file_cut_short_is_named(tmp_path):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    path = save_npy(tmp_path / "maps", {"a": np.zeros((50, 50))}) / "a.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read"):
+        score(tmp_path / "maps", truth, Protocol())
+
+
+def test_folders_that_hold_no_maps(tmp_path):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    with pytest.raises(UserError, match="is not a folder"):
+        score(tmp_path / "none", truth, Protocol())
+    with pytest.raises(UserError, match="holds no map"):
+        score(truth, truth, Protocol())
+
+
+def test_a_shard_that_is_no_shard(tmp_path):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "0.npz").write_text("no zip")
+    with pytest.raises(DataError, match=r"0\.npz is not a readable \.npz shard"):
+        score(tmp_path / "maps", truth, Protocol())
+    np.savez(tmp_path / "maps" / "0.npz", image_ids=np.array(["a"]), maps=np.zeros((1, 2, 5, 5)))
+    with pytest.raises(
+        DataError, match=r"expected maps of shape \(1, h, w\) for its 1 image_ids, found \(1, 2, 5, 5\)"
+    ):
+        score(tmp_path / "maps", truth, Protocol())
+
+
+def test_two_maps_of_one_image(tmp_path):
+    maps = {"a": np.zeros((4, 4))}
+    save_stack(save_npy(tmp_path / "maps", maps), maps)
+    with pytest.raises(DataError, match="1 images have several maps"):
+        score(tmp_path / "maps", simple_truth(tmp_path / "truth", ["a"]), Protocol())
+
+
+def test_masks_without_any_foreground(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), np.zeros((4, 4), np.uint8))
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    (truth / "localization.txt").write_text("a,m.png,\n")
+    maps = save_npy(tmp_path / "maps", {"a": np.eye(4)})
+    with pytest.raises(DataError, match="no foreground pixel in the whole set"):
+        score(maps, truth, Protocol(metric="masks"), mask_root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interval": 0.0}, "--interval must lie in"),
+        ({"iou": (30.0,)}, r"--iou takes different criteria in \(0, 1\]"),
+        ({"iou": (0.5, 0.5)}, "--iou takes different criteria"),
+        ({"size": 0}, "--size must lie in"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(UserError, match=message):
+        Protocol(**options)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "score", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_json_on_stdout_and_a_table_on_stderr(box_maps):
+    maps, truth = box_maps
+    done = run("--maps", maps, "--truth", truth, "--iou", 0.3, 0.5, "--interval", 0.01, "--contours", "single")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    golden = GOLDEN["box_0.01_single"]["max_box_acc"]
+    assert result["max_box_acc"] == pytest.approx({"0.3": golden["30"], "0.5": golden["50"]}, abs=1e-9)
+    assert result["max_box_acc_v2"] == pytest.approx((golden["30"] + golden["50"]) / 2, abs=1e-9)
+    assert "MaxBoxAcc, IoU 0.5" in done.stderr
+
+
+def test_the_command_fails_without_a_traceback(box_maps, tmp_path):
+    maps, _ = box_maps
+    done = run("--maps", maps, "--truth", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "image_ids.txt does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
