@@ -31,7 +31,7 @@ def main() -> None:
         for shard in read_shards(CAMS / "test")
         for i, m in zip(shard["image_ids"], shard["maps"], strict=True)
     }
-    figure, axes = plt.subplots(2, len(RANKS), figsize=(2 * len(RANKS), 4.3), dpi=110)
+    figure, axes = plt.subplots(2, len(RANKS), figsize=(2 * len(RANKS), 4.3), dpi=80)
     for column, rank in enumerate(RANKS):
         row = scores.iloc[int(rank * (len(scores) - 1))]
         image = images[row.image_id]
