@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.wsol import boxes as geometry
+from pipeline.wsol.bootstrap import interval
 from pipeline.wsol.maps import FRAME, gaussian_map
 from pipeline.wsol.metrics import (
     PixelAveragePrecision,
@@ -101,9 +102,9 @@ class SplitScorer:
         """All metrics that apply to this split, percentages 0–100, entropy in nats."""
         result = {
             "images": float(len(self.rows)),
-            "cls_top1": percent(self._column("top1_correct")),
-            "cls_top5": percent(self._column("top5_correct")),
             "entropy": float(self._column("entropy").mean()),
+            **_with_interval("cls_top1", self._column("top1_correct")),
+            **_with_interval("cls_top5", self._column("top5_correct")),
         }
         if self.single.images == len(self.rows):
             result |= self._box_metrics()
@@ -119,15 +120,15 @@ class SplitScorer:
         hit = overlaps >= DELTA
         best, every = self.single.max_box_acc(), self.every.max_box_acc()
         result = {
-            "top1_loc_iou50": percent(hit & self._column("top1_correct")),
-            "top5_loc_iou50": percent(hit & self._column("top5_correct")),
+            **_with_interval("top1_loc_iou50", hit & self._column("top1_correct")),
+            **_with_interval("top5_loc_iou50", hit & self._column("top5_correct")),
             "mean_iou": percent(overlaps),
             "max_box_acc_v2": float(every.mean()),
             "full_image_iou50": percent(self._column("full_image_iou") >= DELTA),
         }
         for i, suffix in enumerate(suffixes(self.deltas)):
             result |= {
-                f"gt_known_{suffix}": percent(overlaps >= self.deltas[i]),
+                **_with_interval(f"gt_known_{suffix}", overlaps >= self.deltas[i]),
                 f"max_box_acc_{suffix}": best[i],
                 f"oracle_threshold_{suffix}": self.single.best_thresholds()[i],
                 f"max_box_acc_v2_{suffix}": every[i],
@@ -144,6 +145,12 @@ class SplitScorer:
 
     def _column(self, name: str) -> NDArray[Any]:
         return np.array([row[name] for row in self.rows])
+
+
+def _with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
+    """An accuracy with the ends of its 95 % bootstrap interval over images."""
+    low, high = interval(hits)
+    return {name: percent(hits), f"{name}_low": low, f"{name}_high": high}
 
 
 def suffixes(deltas: tuple[float, ...]) -> list[str]:

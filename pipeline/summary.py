@@ -27,16 +27,23 @@ def show_summary() -> None:
         UserError: there is no result yet.
     """
     metrics = read_json(METRICS / "metrics.json")
-    console.table("Result, in percent", ("", "val", "test"), summary_rows(metrics))
+    console.table("Result, in percent, with 95 % intervals", ("", "val", "test"), summary_rows(metrics))
     console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
     if (page := REPORT / "index.html").exists():
         console.say(f"Report: {page.absolute()}")
 
 
-def summary_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def summary_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Title and values on val and test of every row that applies."""
     for key, title in ROWS:
-        values = [metrics[split].get(key) for split in ("val", "test")]
-        if any(value is not None for value in values):
-            val, test = ("–" if value is None else f"{value:.1f}" for value in values)
-            yield title, val, test
+        cells = [_cell(metrics[split], key) for split in ("val", "test")]
+        if cells != ["–", "–"]:
+            yield title, *cells
+
+
+def _cell(metrics: Mapping[str, float], key: str) -> str:
+    """A value with its 95 % interval, where it has one."""
+    if key not in metrics:
+        return "–"
+    ends = f" [{metrics[f'{key}_low']:.1f}, {metrics[f'{key}_high']:.1f}]" if f"{key}_low" in metrics else ""
+    return f"{metrics[key]:.1f}{ends}"

@@ -100,7 +100,8 @@ def test_ignored_pixels_do_not_count_as_background():
 
 def test_without_boxes_or_masks_their_metrics_are_absent():
     scorer = score(scored(truth=None))
-    assert scorer.metrics().keys() == {"images", "cls_top1", "cls_top5", "entropy"}
+    accuracies = {f"{name}{end}" for name in ("cls_top1", "cls_top5") for end in ("", "_low", "_high")}
+    assert scorer.metrics().keys() == {"images", "entropy"} | accuracies
     assert scorer.curve() == {}
 
 
@@ -110,6 +111,14 @@ def test_baselines_that_never_look_at_the_image():
     assert metrics["center_gaussian_max_box_acc_iou70"] == 50
     assert metrics["full_image_iou50"] == 0
     assert score(scored(truth=(10, 10, 220, 220))).metrics()["full_image_iou50"] == 100
+
+
+def test_intervals_hold_their_accuracy_and_narrow_with_more_images():
+    few, many = (score(*[scored(str(i), label=i % 2) for i in range(count)]).metrics() for count in (10, 200))
+    for metrics in (few, many):
+        assert metrics["top1_loc_iou50_low"] < metrics["top1_loc_iou50"] == 50 < metrics["top1_loc_iou50_high"]
+        assert metrics["gt_known_iou50_low"] == metrics["gt_known_iou50_high"] == 100
+    assert many["cls_top1_high"] - many["cls_top1_low"] < few["cls_top1_high"] - few["cls_top1_low"]
 
 
 def test_entropy_in_nats():
