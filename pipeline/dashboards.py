@@ -30,6 +30,8 @@ from pipeline.errors import UserError, WsolError
 from pipeline.state import state_folder
 
 HOST = "127.0.0.1"
+#: Where MLflow shows experiments; its start page is about language models.
+RUNS = "/#/experiments?workflowType=machine_learning"
 #: Seconds until the pages must answer, and until their processes must have ended.
 START_LIMIT = 180
 STOP_LIMIT = 10
@@ -70,7 +72,7 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         pages |= {} if external else {"MLflow": f"http://{HOST}:{mlflow_port}"}
         with _running(servers) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
-            _announce(pages | ({"MLflow": external} if external else {}))
+            _announce({"Airflow": pages["Airflow"], "MLflow": external or pages["MLflow"] + RUNS})
             while True:
                 _check_alive(processes)
                 time.sleep(1)
@@ -115,7 +117,15 @@ def _mlflow(port: int) -> Server:
     }
     command = [sys.executable, "-m", "mlflow", "server", *(text for pair in options.items() for text in pair)]
     # Its background jobs judge language models: seven idle processes here.
-    return Server("mlflow", command, airflow_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    return Server(
+        "mlflow",
+        command,
+        airflow_environment()
+        | {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+    )
 
 
 def _check_free(port: int, option: str) -> None:
