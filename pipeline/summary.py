@@ -8,14 +8,14 @@ from pipeline.files import METRICS, REPORT, read_json
 
 #: Rows of the table: the key of ``metrics.json``, and what it says; rows that do not apply to a data set are left out.
 ROWS = (
-    ("gt_known_iou50", "GT-known localization, IoU 0.5"),
-    ("top1_loc_iou50", "Top-1 localization, IoU 0.5"),
+    ("gt_known_iou50", "GT-known localization"),
+    ("top1_loc_iou50", "Top-1 localization"),
     ("cls_top1", "Top-1 classification"),
-    ("max_box_acc_iou50", "MaxBoxAcc, IoU 0.5 (best threshold)"),
+    ("max_box_acc_iou50", "MaxBoxAcc (best threshold)"),
     ("part_coverage", "part covered by the map"),
     ("object_coverage", "object covered by the map"),
-    ("center_gaussian_max_box_acc_iou50", "baseline: centred Gaussian, MaxBoxAcc"),
-    ("full_image_iou50", "baseline: full-image box"),
+    ("center_gaussian_max_box_acc_iou50", "centred Gaussian, MaxBoxAcc"),
+    ("full_image_iou50", "full-image box"),
 )
 SOURCES = {"val": "chosen on val", "fixed": "from localize.threshold"}
 
@@ -27,7 +27,9 @@ def show_summary() -> None:
         UserError: there is no result yet.
     """
     metrics = read_json(METRICS / "metrics.json")
-    console.table("Result, in percent, with 95 % intervals", ("", "val", "test"), summary_rows(metrics))
+    console.table(
+        "Result in percent, boxes at IoU 0.5, with 95 % intervals", ("", "val", "test"), summary_rows(metrics)
+    )
     console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
     if (page := REPORT / "index.html").exists():
         console.say(f"Report: {page.absolute()}")
