@@ -27,7 +27,9 @@ from pipeline.airflow_home import (
     set_up,
 )
 from pipeline.errors import UserError, WsolError
-from pipeline.state import state_folder
+from pipeline.params import load_params
+from pipeline.preflight import check_writable
+from pipeline.state import shown_uri, state_folder
 
 HOST = "127.0.0.1"
 #: Where MLflow shows experiments; its start page is about language models.
@@ -55,10 +57,12 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
     """Start the pages and keep them until this process is told to stop.
 
     Raises:
-        UserError: a port is taken.
+        UserError: a port is taken, params.yaml is wrong, or the state folder cannot be written.
         TransientError: the pages are being served already.
         WsolError: one of the processes ended; the message names its log.
     """
+    load_params()
+    check_writable(state_folder())
     external = os.environ.get("MLFLOW_TRACKING_URI")
     for port, option in [(airflow_port, "--airflow-port"), *([] if external else [(mlflow_port, "--mlflow-port")])]:
         _check_free(port, option)
@@ -72,7 +76,9 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         pages |= {} if external else {"MLflow": f"http://{HOST}:{mlflow_port}"}
         with _running(servers) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
-            _announce({"Airflow": pages["Airflow"], "MLflow": external or pages["MLflow"] + RUNS})
+            _announce(
+                {"Airflow": pages["Airflow"], "MLflow": shown_uri(external) if external else pages["MLflow"] + RUNS}
+            )
             while True:
                 _check_alive(processes)
                 time.sleep(1)

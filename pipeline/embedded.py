@@ -29,6 +29,8 @@ from pipeline.airflow_home import (
     set_up,
 )
 from pipeline.errors import TransientError, UserError
+from pipeline.params import load_params
+from pipeline.preflight import check_inputs
 
 #: Signals after which Airflow is killed.
 MAX_SIGNALS = 20
@@ -99,8 +101,10 @@ def run_pipeline(checkout: Path) -> int:
 
     Raises:
         TransientError: another run is at work.
-        UserError: a scheduler would take part in the run.
+        UserError: parameters or inputs are wrong, or a scheduler would take part in the run.
     """
+    # Airflow reads params.yaml for its form, and would fail on a wrong one with less to say.
+    check_inputs(load_params())
     with only_one("run", "another `run`"):
         set_up(checkout)
         if is_held("ui") and not is_paused():

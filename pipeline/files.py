@@ -64,6 +64,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)  # by a run that was killed
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -93,8 +95,11 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        # A rename may reach the disk before the content does.
+        os.fsync(stream.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -114,8 +119,9 @@ def _rounded(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file that an earlier stage wrote; UserError where it is missing."""
-    return json.loads(existing(path).read_text())
+    """Parse a JSON file that an earlier stage wrote; UserError where it is missing or damaged."""
+    with reading(path):
+        return json.loads(path.read_text())
 
 
 def existing(path: Path) -> Path:
@@ -126,6 +132,20 @@ def existing(path: Path) -> Path:
              "report": "report"}  # fmt: skip
     maker = stage.get(path.parts[0], "")
     raise UserError(f"{path.absolute()} does not exist. Run `python -m pipeline {maker}` first, or `dvc repro`.")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader raise into a UserError that says how to get it back."""
+    existing(path)
+    try:
+        yield
+    except Exception as error:  # the readers raise a dozen unrelated types
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path.absolute()} is damaged: {reason}. Remove it and run `python -m pipeline repro`, which brings it "
+            "back from the cache or makes it anew."
+        ) from None
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
@@ -150,8 +170,9 @@ def write_shard(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]]) -
 def read_shards(folder: Path) -> Iterator[dict[str, NDArray[Any]]]:
     """The shards of a folder in order, one in memory at a time."""
     for path in sorted(existing(folder).glob("*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            yield dict(arrays)
+        with reading(path), np.load(path, allow_pickle=False) as arrays:
+            shard = dict(arrays)
+        yield shard
 
 
 def file_hash(path: Path) -> str:

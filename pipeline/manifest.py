@@ -1,6 +1,6 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
-from pipeline.files import PREPARED, existing, read_json, write_json, write_parquet
+from pipeline.errors import DataError, UserError
+from pipeline.files import PREPARED, read_json, reading, write_json, write_parquet
 
 #: Columns of ``manifest.parquet``, one row per image. Paths are relative to the image root; boxes are a list of
 #: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
@@ -76,7 +76,8 @@ def read_dataset(folder: Path = PREPARED) -> Dataset:
         UserError: the files are not there.
         DataError: the image root named in them is not there.
     """
-    rows = pd.read_parquet(existing(folder / "manifest.parquet"))
+    with reading(folder / "manifest.parquet"):
+        rows = pd.read_parquet(folder / "manifest.parquet")
     facts = read_json(folder / "dataset.json")
     root = Path(facts["root"])
     if not root.is_dir():
@@ -84,6 +85,27 @@ def read_dataset(folder: Path = PREPARED) -> Dataset:
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
         )
     return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"])
+
+
+def in_manifest_order(dataset: Dataset, split: str, shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pass on the shards of a split whose ``image_ids`` are its images, in order.
+
+    Raises:
+        UserError: they are those of another manifest.
+    """
+    expected = dataset.split(split)["image_id"].to_numpy(dtype=str)
+    start = 0
+    for shard in shards:
+        end = start + len(shard["image_ids"])
+        if not np.array_equal(shard["image_ids"], expected[start:end]):
+            break
+        yield shard
+        start = end
+    if start != len(expected):
+        raise UserError(
+            f"the maps or boxes of {split} belong to another manifest. Run `python -m pipeline repro`, or by hand "
+            "extract_cams and localize again."
+        )
 
 
 def _image_row(row: "pd.Series[Any]") -> ImageRow:

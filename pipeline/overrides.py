@@ -8,6 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import ParamsError
 
@@ -44,7 +45,10 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise ParamsError(f"{text!r} sets nothing; write KEY=VALUE, for example train.lambda=0.01.")
-    return key.strip(), YAML(typ="safe", pure=True).load(value)
+    try:
+        return key.strip(), YAML(typ="safe", pure=True).load(value)
+    except YAMLError:
+        raise ParamsError(f"{text!r}: {value!r} is not a value as it could stand in params.yaml.") from None
 
 
 def value_of(text: str, key: str) -> Any:

@@ -17,7 +17,7 @@ PARAMS_FILE = Path("params.yaml")
 class _Group(BaseModel):
     """A group of keys: every key is required, none may be added, no value is converted (but int to float)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class SyntheticParams(_Group):
@@ -34,7 +34,7 @@ class PrepareParams(_Group):
 
     dataset: Literal["synthetic", "cub"]
     root: str = Field(min_length=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     val_fraction: float = Field(gt=0, lt=1)
     synthetic: SyntheticParams
 
@@ -103,7 +103,7 @@ class TrackParams(_Group):
 class Params(_Group):
     """All of ``params.yaml``."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     prepare: PrepareParams
     train: TrainParams
     extract_cams: ExtractCamsParams
@@ -125,7 +125,13 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: ``1e-4`` is one, as it is for DVC."""
+    """YAML as DVC reads it: ``1e-4`` is a number, and a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -142,8 +148,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
     try:
-        tree = yaml.load(path.read_text(), Loader=_Loader)
-    except yaml.YAMLError as error:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise ParamsError(f"{path} must hold groups of keys, found {type(tree).__name__}.")

@@ -7,6 +7,9 @@ from pipeline.data.cub import check_layout
 from pipeline.errors import DataError, UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT
 from pipeline.params import Params
+from pipeline.state import state_folder
+
+OUTPUTS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
 
 
 def check_inputs(params: Params) -> None:
@@ -16,12 +19,13 @@ def check_inputs(params: Params) -> None:
         DataError: the raw data is missing or has another layout.
         UserError: pretrained weights are missing, or an output folder cannot be written.
     """
+    check_writable(state_folder())
     _check_data(params)
     weights = params.train.pretrained
     if isinstance(weights, str) and not Path(weights).is_file():
         raise UserError(f"train.pretrained: {Path(weights).absolute()} does not exist; give true, false or a file.")
-    for folder in (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT):
-        _check_writable(folder)
+    for folder in OUTPUTS:
+        check_writable(folder)
 
 
 def _check_data(params: Params) -> None:
@@ -31,11 +35,23 @@ def _check_data(params: Params) -> None:
             f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml to where the raw data set lies "
             f"(prepare.dataset is {params.prepare.dataset})."
         )
+    refuse_outputs_inside(root, Path.cwd())
     if params.prepare.dataset == "cub":
         check_layout(root)
 
 
-def _check_writable(folder: Path) -> None:
+def refuse_outputs_inside(root: Path, checkout: Path) -> None:
+    """Raise DataError where raw data would hold what the pipeline writes: it would be its own input."""
+    outputs = [*(checkout.resolve() / output for output in OUTPUTS), state_folder().resolve()]
+    inside = [path for path in outputs if path.is_relative_to((checkout / root).resolve())]
+    if inside:
+        raise DataError(
+            f"prepare.root: {root} holds {inside[0]}, which the pipeline writes. "
+            "Give the folder of the data set itself."
+        )
+
+
+def check_writable(folder: Path) -> None:
     """A stage replaces this folder, so it must be one (or nothing yet), in a place that can be written."""
     place = folder
     while not place.exists():

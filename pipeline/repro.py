@@ -50,8 +50,9 @@ def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> 
     present = {path for outputs in _locked_outputs().values() for path in outputs if path.exists()}
     options = [*(["--single-item"] if single_item else []), *(["--force"] if force else [])]
     returncode, reported = run_dvc(["repro", *options, *([stage] if stage else [])])
+    outcome = _outcome(returncode, reported)
     _tell_how_to_restore(present)
-    return _outcome(returncode, reported)
+    return outcome
 
 
 def _check_stage(stage: str) -> None:

@@ -5,6 +5,7 @@ the same folder for a checkout and for every workspace made from it.
 """
 
 import os
+import re
 from pathlib import Path
 
 
@@ -13,6 +14,11 @@ def state_folder() -> Path:
     if "WSOL_STATE" in os.environ:
         return Path(os.environ["WSOL_STATE"]).absolute()
     return (_main_checkout(Path.cwd()) / ".wsol").resolve()
+
+
+def shown_uri(uri: str) -> str:
+    """An address as it may be printed: without the user and password it may hold."""
+    return re.sub(r"//[^/@\s]*@", "//", uri)
 
 
 def _main_checkout(folder: Path) -> Path:

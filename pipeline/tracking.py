@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pipeline import console
 from pipeline.errors import TransientError, UserError, WsolError
-from pipeline.state import state_folder
+from pipeline.state import shown_uri, state_folder
 
 #: Seconds and retries per request. Training must not wait for a server that is away; `track` has large files to send.
 LIVE_PATIENCE = (3, 1)
@@ -119,7 +119,7 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
 
 def _warn_not_streaming(error: Exception) -> None:
     console.warn(
-        f"training curves are not streamed to {tracking_uri()}: {_reason(error)}. Training goes on; "
+        f"training curves are not streamed to {shown_uri(tracking_uri())}: {_reason(error)}. Training goes on; "
         "`python -m pipeline track` logs the curves afterwards."
     )
 
@@ -353,12 +353,12 @@ def _clear_errors() -> Iterator[None]:
         status = getattr(error, "get_http_status_code", lambda: 500)()
         if 400 <= status < 500 and status not in (408, 429):
             raise UserError(
-                f"{tracking_uri()} refused to record the run: {_reason(error)}. Check MLFLOW_TRACKING_URI, its "
-                "credentials and track.experiment, then run `python -m pipeline track` again."
+                f"{shown_uri(tracking_uri())} refused to record the run: {_reason(error)}. Check MLFLOW_TRACKING_URI, "
+                "its credentials and track.experiment, then run `python -m pipeline track` again."
             ) from None
         if isinstance(error, OSError) or hasattr(error, "get_http_status_code"):
             raise TransientError(
-                f"{tracking_uri()} does not answer: {_reason(error)}. Nothing is lost: retry later with "
+                f"{shown_uri(tracking_uri())} does not answer: {_reason(error)}. Nothing is lost: retry later with "
                 "`python -m pipeline track`."
             ) from None
         raise
@@ -367,4 +367,4 @@ def _clear_errors() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The first line of an error's text; of a failed request only its cause, without the frames around it."""
     text = (str(error) or type(error).__name__).splitlines()[0]
-    return re.split(r"Caused by \w+\(\W*", text)[-1].rstrip(".\"')")
+    return shown_uri(re.split(r"Caused by \w+\(\W*", text)[-1].rstrip(".\"')"))

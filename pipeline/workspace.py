@@ -4,6 +4,7 @@ A workspace shares DVC's cache and the state folder with the checkout, and every
 what it means here: DVC's run cache is keyed by the text of a path.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.overrides import override, value_of
 from pipeline.params import PARAMS_FILE, load_params
+from pipeline.preflight import check_writable, refuse_outputs_inside
 from pipeline.repro import environment
 from pipeline.state import state_folder
 
@@ -48,6 +50,9 @@ def create_workspace(run_id: str, overrides: Mapping[str, Any], revision: str | 
     params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
     params = override(params, overrides)
     paths = [Path(os.path.normpath(path)) for path in _relative_paths(params)]
+    for path in paths:
+        refuse_outputs_inside(path, checkout)
+    check_writable(state_folder())
     _remove_tree(folder := _folder(run_id))
     try:
         workspace = folder / _place(checkout, paths)
@@ -97,6 +102,9 @@ def _folder(run_id: str) -> Path:
     name = re.sub(r"[^\w.\-]", "-", run_id, flags=re.ASCII).lstrip(".")
     if not name:
         raise UserError(f"{run_id!r} is no name for a run: use letters, digits, '.', '_' and '-'.")
+    if name != run_id:
+        # Another run's id may have come to the same name.
+        name += f"-{hashlib.sha256(run_id.encode()).hexdigest()[:6]}"
     return state_folder() / "workspaces" / name
 
 

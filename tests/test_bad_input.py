@@ -93,6 +93,35 @@ def test_unwritable_output(project):
     assert (project / "models").read_text() == "a file where a folder is needed"
 
 
+@pytest.mark.parametrize("root", [".", "..", "data"])
+def test_raw_data_that_holds_the_outputs(project, root):
+    edit(project, {"prepare.root": root})
+    assert f"prepare.root: {root} holds " in refuse(project, "repro")
+
+
+def test_unwritable_state(project):
+    done = pipeline(project, "repro", WSOL_STATE="/dev/null/state")
+    assert done.returncode == 2
+    assert "is a file where a folder is needed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ["\nbad: [\n", "\nseed: 1\n"])
+def test_a_run_names_what_is_wrong_before_airflow_starts(project, line):
+    path = project / "params.yaml"
+    path.write_text(path.read_text() + line)
+    assert "params.yaml is not valid YAML" in refuse(project, "run")
+
+
+def test_maps_of_another_manifest(project):
+    edit(project, {"prepare.dataset": "synthetic", "prepare.root": "pipeline/data/synthetic.py"})
+    for stage in ("train", "extract_cams"):
+        assert pipeline(project, stage).returncode == 0
+    edit(project, {"prepare.val_fraction": 0.5})
+    assert pipeline(project, "prepare").returncode == 0
+    assert "the maps or boxes of val belong to another manifest" in refuse(project, "localize")
+
+
 def test_an_earlier_stage_is_missing(project):
     assert "Run `python -m pipeline train` first" in refuse(project, "extract_cams")
 

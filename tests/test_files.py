@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.files import (
     existing,
+    read_json,
     read_shards,
     replacing,
     replacing_folder,
@@ -92,3 +93,19 @@ def test_a_missing_input_names_the_stage_that_makes_it(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match="python -m pipeline localize"):
         existing(BOXES / "threshold.json")
+
+
+@pytest.mark.parametrize("name", ["a.json", "shards/00000.npz"])
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"{half of")
+    with pytest.raises(UserError, match=rf"{path} is damaged: .* `python -m pipeline repro`"):
+        read_json(path) if path.suffix == ".json" else list(read_shards(path.parent))
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    (tmp_path / ".out.half").mkdir()
+    with replacing_folder(tmp_path / "out"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

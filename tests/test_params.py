@@ -73,6 +73,7 @@ def test_unknown_key_like_no_other_lists_its_siblings(tree, tmp_path):
         ("evaluate", "iou", []),
         ("evaluate", "interval", 0),
         ("track", "experiment", "a@b"),
+        ("train", "lr", float("inf")),
     ],
 )
 def test_ill_typed_value_is_named_with_its_key(tree, tmp_path, group, key, value):
@@ -103,9 +104,15 @@ def test_crop_larger_than_resize(tree, tmp_path):
     assert "train: crop (105) must not exceed resize (104)" in message(tree, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2\n"])
+@pytest.mark.parametrize("text", ["a: [", "just text", "- 1\n- 2\n", "seed: 1\nseed: 2\n"])
 def test_not_a_tree_of_groups(text, tmp_path):
     message(text, tmp_path)
+
+
+def test_not_utf_8(tmp_path):
+    (tmp_path / "params.yaml").write_bytes("seed: 0 # λ".encode("utf-16"))
+    with pytest.raises(ParamsError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_missing_file(tmp_path):

@@ -1,6 +1,6 @@
 """One state folder for a checkout and all its workspaces."""
 
-from pipeline.state import state_folder
+from pipeline.state import shown_uri, state_folder
 
 
 def test_checkout_default(tmp_path, monkeypatch):
@@ -30,3 +30,9 @@ def test_a_temporary_experiment_of_dvc_belongs_to_its_checkout(tmp_path, monkeyp
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     assert state_folder() == tmp_path.resolve() / "main/.wsol"
+
+
+def test_an_address_is_shown_without_its_password():
+    assert shown_uri("http://user:s3cret@host:5000/x") == "http://host:5000/x"
+    assert shown_uri("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
+    assert shown_uri("no answer from https://u:p@h/") == "no answer from https://h/"

@@ -42,6 +42,9 @@ def _comment(group: CommentedMap, name: str) -> str:
 def _field(key: str, value: Any, comment: str) -> Param:
     section = key.rpartition(".")[0] or "general"
     described: dict[str, Any] = {"title": key, "description": comment, "section": section}
+    if value is None:
+        # Wrong in params.yaml, which the run's check says; a form that cannot be built would hide it.
+        return Param(None, type=["null", "string", "number", "boolean"], **described)
     if _ALTERNATIVES in comment or type(value) is str:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         return Param(text, type=["string", "number", "boolean"], **described)

@@ -88,6 +88,8 @@ class WorkspaceOperator(CommandOperator):
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Scheduled runs take the committed revision, manual ones what the form says."""
+        if context["run_id"].startswith("-"):
+            raise AirflowFailException("a run id that starts with '-' would be read as an option: choose another.")
         values, changed = context["params"], overrides(self._form, context["params"])
         scheduled = context["dag_run"].run_type != "manual"
         revision = values["revision"] or ("HEAD" if scheduled else "")

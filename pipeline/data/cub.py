@@ -32,6 +32,9 @@ def read_source(root: Path) -> Source:
     paths, classes, splits, boxes, names = (_table(root / name) for name in _FILES)
     for other in _FILES[1:4]:
         _same_images(root, paths, _table(root / other), other)
+    for image, (value, *_) in splits.items():
+        if value not in ("0", "1"):
+            raise DataError(f"{root / 'train_test_split.txt'}: image {image}: expected 0 or 1, found {value!r}.")
     index = {class_id: i for i, class_id in enumerate(names)}
     unknown = next((image for image, fields in classes.items() if fields[0] not in index), None)
     if unknown is not None:
@@ -51,9 +54,15 @@ def read_source(root: Path) -> Source:
 
 def _table(path: Path) -> dict[str, list[str]]:
     """First column → the other columns, in the file's order."""
-    table = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    table: dict[str, list[str]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}. Convert it, for example with iconv.") from None
+    for number, line in enumerate(lines, start=1):
         fields = line.split()
+        if fields and fields[0] in table:
+            raise DataError(f"{path}:{number}: {fields[0]} occurs for the second time; ids must be unique.")
         if len(fields) == 1:
             raise DataError(f"{path}:{number}: expected an id and its values, found {line!r}.")
         if fields:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.source import Sample, Source
+from pipeline.files import write_bytes
 
 #: Share of the images whose body (background) carries the texture (colour) of their own class; otherwise any class's.
 BODY_EVIDENCE = 0.8
@@ -61,7 +62,7 @@ def write_source(
 def _write(folder: Path, name: str, split: str, label: int, scene: Scene) -> Sample:
     arrays = {"images": scene.image[..., ::-1], "masks": scene.body * np.uint8(255), "parts": scene.part * np.uint8(255)}
     for kind, array in arrays.items():
-        cv2.imwrite(str(folder / kind / f"{name}.png"), array)
+        write_bytes(folder / kind / f"{name}.png", cv2.imencode(".png", array)[1].tobytes())
     paths = {kind: f"{kind}/{name}.png" for kind in arrays}
     return Sample(name, paths["images"], split, (label,), (tight_box(scene.body),), paths["masks"], None, paths["parts"])
 

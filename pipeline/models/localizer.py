@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.files import existing, write_bytes
+from pipeline.files import reading, write_bytes
 from pipeline.models.backbones import BACKBONES, channels
 
 # Statistics of ImageNet, which the pretrained weights expect.
@@ -63,10 +63,11 @@ def save_localizer(path: Path, network: Localizer, architecture: Mapping[str, An
 
 
 def load_localizer(path: Path) -> tuple[Localizer, dict[str, Any]]:
-    """Read what :func:`save_localizer` wrote, in evaluation mode; UserError where it is missing."""
-    saved = torch.load(existing(path), map_location="cpu", weights_only=True)
-    network = build_localizer(saved["architecture"])
-    network.load_state_dict(saved["state_dict"])
+    """Read what :func:`save_localizer` wrote, in evaluation mode; UserError where it is missing or damaged."""
+    with reading(path):
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        network = build_localizer(saved["architecture"])
+        network.load_state_dict(saved["state_dict"])
     return network.eval(), saved["architecture"]
 
 

@@ -25,7 +25,7 @@ from pipeline.files import (
     write_json,
     write_parquet,
 )
-from pipeline.manifest import Dataset, read_dataset
+from pipeline.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.params import Params
 from pipeline.wsol.boxes import to_protocol
 from pipeline.wsol.maps import FRAME, normalize_map, resize_map
@@ -53,7 +53,8 @@ def run(params: Params) -> dict[str, Any]:
 
 def _images(dataset: Dataset, split: str) -> Iterator[ScoredImage]:
     images = dataset.images(split)
-    for cams, levels in zip(read_shards(CAMS / split), read_shards(BOXES / split), strict=True):
+    shards = (in_manifest_order(dataset, split, read_shards(folder / split)) for folder in (CAMS, BOXES))
+    for cams, levels in zip(*shards, strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             image = images[str(image_id)]
             yield ScoredImage(

@@ -26,7 +26,7 @@ from pipeline.files import (
     write_parquet,
     write_shard,
 )
-from pipeline.manifest import Dataset, read_dataset
+from pipeline.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.params import Params
 from pipeline.wsol.boxes import (
     iou,
@@ -56,7 +56,7 @@ def run(params: Params) -> dict[str, Any]:
     percentile = 100.0 if settings.standard == "max" else settings.percentile
     with replacing_folder(BOXES) as folder:
         for split in EVALUATED_SPLITS:
-            _write_level_boxes(folder / split, split, percentile, len(dataset.split(split)))
+            _write_level_boxes(folder / split, split, percentile, dataset)
         interval = params.evaluate.interval
         tau = _best_threshold(folder / "val", dataset, interval) if automatic else float(settings.threshold)
         chosen = {"threshold": tau, "threshold_source": "val" if automatic else "fixed"}
@@ -73,11 +73,12 @@ def _grey(score_map: NDArray[np.float32]) -> NDArray[np.uint8]:
     return quantize(normalize_map(resize_map(score_map, FRAME)))
 
 
-def _write_level_boxes(folder: Path, split: str, percentile: float, images: int) -> None:
+def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset) -> None:
     """The true class's boxes at every level, shard by shard as the maps come."""
     folder.mkdir()
-    shards = console.progress(read_shards(CAMS / split), -(-images // SHARD_SIZE), f"boxes of {split}", "shards")
-    for number, cams in enumerate(shards):
+    shards = in_manifest_order(dataset, split, read_shards(CAMS / split))
+    total = -(-len(dataset.split(split)) // SHARD_SIZE)
+    for number, cams in enumerate(console.progress(shards, total, f"boxes of {split}", "shards")):
         grey = [_grey(maps[0]) for maps in cams["maps"]]
         boxes = np.stack([largest_boxes(image) for image in grey])
         standards = np.array([standard_value(image, percentile) for image in grey])

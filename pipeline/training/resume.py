@@ -9,7 +9,9 @@ from typing import Any
 import torch
 import yaml
 
-from pipeline.files import PREPARED, file_hash, write_bytes
+from pipeline import console
+from pipeline.errors import UserError
+from pipeline.files import PREPARED, file_hash, reading, write_bytes
 from pipeline.params import Params
 from pipeline.state import state_folder
 
@@ -40,10 +42,16 @@ class Checkpoint:
         self.path = state_folder() / "checkpoints" / f"{key}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, on the CPU, or None at the start."""
+        """The last saved state, on the CPU, or None at the start; a damaged one is removed with a warning."""
         if not self.path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            with reading(self.path):
+                state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except UserError:
+            console.warn(f"the checkpoint {self.path} is damaged; training starts anew")
+            self.remove()
+            return None
         return state
 
     def save(self, state: dict[str, Any]) -> None:

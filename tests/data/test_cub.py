@@ -69,3 +69,23 @@ def test_real_images_in_the_official_layout():
     assert sum(s.split == "train" for s in source.samples) == 600
     assert sum(s.split == "test" for s in source.samples) == 585
     assert all((REAL / s.path).is_file() for s in source.samples)
+
+
+def test_a_split_value_other_than_0_and_1_is_named(root):
+    path = root / "train_test_split.txt"
+    path.write_text(path.read_text().replace("2 1", "2 train", 1))
+    with pytest.raises(DataError, match="image 2: expected 0 or 1, found 'train'"):
+        read_source(root)
+
+
+def test_an_id_that_stands_twice_is_named_with_its_line(root):
+    path = root / "images.txt"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match=r"images\.txt:13: 1 occurs for the second time"):
+        read_source(root)
+
+
+def test_text_in_another_encoding_is_named(root):
+    (root / "classes.txt").write_bytes("1 001.Möwe\n4 004.Ani\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classes\.txt is not UTF-8"):
+        read_source(root)

@@ -107,6 +107,16 @@ def test_a_stopped_training_goes_on_to_the_same_weights(images, monkeypatch, ste
     ]
 
 
+def test_a_damaged_checkpoint_is_set_aside(images, capsys):
+    whole, started = trainer("whole"), trainer("damaged")
+    whole.fit(images, images)
+    started.checkpoint.save({"epoch": 1})
+    started.checkpoint.path.write_bytes(started.checkpoint.path.read_bytes()[:100])
+    started.fit(images, images)
+    assert "is damaged; training starts anew" in " ".join(capsys.readouterr().err.split())
+    assert_same(weights(whole), weights(started))
+
+
 def test_another_key_never_sees_the_checkpoint(images, monkeypatch):
     fresh = trainer("fresh", **{"lambda": 0.5})
     fresh.fit(images, images)
