@@ -1,29 +1,18 @@
 """The tracking server: one row per result, streamed to while its model trains and completed by ``track``.
 
-The only module that imports mlflow, and only when something is logged: a machine that trains needs none. A row is an
-MLflow run with two tags of ours, the train key (set when training starts) and the run key (set by ``track``); a run
-without a run key is a training whose result has not been tracked yet.
+A row is an MLflow run with two tags of ours, the train key (set when training starts) and the run key (set by
+``track``); a run without a run key is a training whose result has not been tracked yet.
 """
 
-import fcntl
 import math
-import os
-import re
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import console
-from pipeline.errors import TransientError, UserError, WsolError
-from pipeline.state import shown_uri, state_folder
+from pipeline import console, mlflow_client
 
-#: Seconds and retries per request. Training must not wait for a server that is away; `track` has large files to send.
-LIVE_PATIENCE = (3, 1)
-PROBE_PATIENCE = (5, 1)
-TRACK_PATIENCE = (60, 2)
 #: What one request may hold (MLflow refuses more).
 METRICS_PER_BATCH = 1000
 ENTRIES_PER_BATCH = 100
@@ -45,11 +34,6 @@ class Point(NamedTuple):
 def training_points(row: Mapping[str, float]) -> list[Point]:
     """One row of ``models/history.csv`` as ``train/NAME``; its ``epoch`` is the step."""
     return [Point(f"train/{name}", value, int(row["epoch"])) for name, value in row.items() if name != "epoch"]
-
-
-def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else a SQLite database in the state folder (absolute)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder() / 'mlflow.db'}"
 
 
 class LiveRun:
@@ -88,7 +72,7 @@ class LiveRun:
     @contextmanager
     def _or_go_on(self) -> Iterator[None]:
         try:
-            with _patience(*LIVE_PATIENCE):
+            with mlflow_client.patience(*mlflow_client.LIVE_PATIENCE):
                 yield
         except Exception as error:  # whatever tracking suffers from, the training is worth more
             _warn_not_streaming(error)
@@ -102,9 +86,9 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
     nothing: ``track`` logs the curves from ``models/history.csv`` later.
     """
     try:
-        with _patience(*LIVE_PATIENCE):
-            client = _client()
-            experiment_id = _experiment_id(client, experiment)
+        with mlflow_client.patience(*mlflow_client.LIVE_PATIENCE):
+            client = mlflow_client.client()
+            experiment_id = mlflow_client.experiment_id(client, experiment)
             run = _untracked_run(client, experiment_id, train_key)
             if run is None:
                 tags = {TRAIN_KEY: train_key}
@@ -119,8 +103,8 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
 
 def _warn_not_streaming(error: Exception) -> None:
     console.warn(
-        f"training curves are not streamed to {shown_uri(tracking_uri())}: {_reason(error)}. Training goes on; "
-        "`python -m pipeline track` logs the curves afterwards."
+        f"training curves are not streamed to {mlflow_client.shown_tracking_uri()}: {mlflow_client.reason(error)}. "
+        "Training goes on; `python -m pipeline track` logs the curves afterwards."
     )
 
 
@@ -190,11 +174,11 @@ def open_row(experiment: str, run_key: str, train_key: str) -> Iterator[Row]:
         TransientError: the server does not answer; the same call later goes on where this one stopped.
         UserError: mlflow is not installed, or the server, database or experiment cannot be used as they are set.
     """
-    with _clear_errors():
-        with _patience(*PROBE_PATIENCE):
-            client = _client()
-            experiment_id = _experiment_id(client, experiment)
-        with _patience(*TRACK_PATIENCE):
+    with mlflow_client.clear_errors("record the run", "python -m pipeline track"):
+        with mlflow_client.patience(*mlflow_client.PROBE_PATIENCE):
+            client = mlflow_client.client()
+            experiment_id = mlflow_client.experiment_id(client, experiment)
+        with mlflow_client.patience(*mlflow_client.TRACK_PATIENCE):
             row = _row(client, experiment_id, run_key, train_key)
             yield row
             row.finish()
@@ -216,85 +200,6 @@ def _row(client: Any, experiment_id: str, run_key: str, train_key: str) -> Row:
         return Row(client, same_result[0], created=False)
     tags = {RUN_KEY: run_key, TRAIN_KEY: train_key}
     return Row(client, client.create_run(experiment_id, tags=tags), created=True)
-
-
-def _client() -> Any:
-    """A client of the tracking server; a local database is tried first, as MLflow would wait for it two minutes."""
-    # A pipeline that runs unattended reports to nobody, and its stdout is one line of JSON.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    try:
-        import mlflow
-    except ImportError as error:
-        raise UserError(f"mlflow cannot be imported ({error}). Install it: `make setup`.") from None
-    uri = tracking_uri()
-    if not uri.startswith("sqlite:///"):
-        return mlflow.MlflowClient(uri)
-    with _database_to_oneself(Path(uri.removeprefix("sqlite:///"))):
-        return mlflow.MlflowClient(uri)
-
-
-@contextmanager
-def _database_to_oneself(path: Path) -> Iterator[None]:
-    """One process at a time opens a database: two that create its tables at once destroy each other's work."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _try_database(path)
-            yield
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _try_database(path: Path) -> None:
-    try:
-        with closing(sqlite3.connect(path, timeout=LIVE_PATIENCE[0])) as database:
-            database.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        if "locked" in str(error):
-            raise TransientError(f"{path} is in use by another process; retry later.") from None
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"the tracking database {path} cannot be written: {error}. Make that place writable, or name another by "
-        "WSOL_STATE or MLFLOW_TRACKING_URI."
-    )
-
-
-def _experiment_id(client: Any, name: str) -> str:
-    """Id of an experiment, created if need be; the artifacts of a local database lie in the state folder."""
-    from mlflow import MlflowException
-
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        local = not tracking_uri().startswith("http")
-        try:
-            location = (state_folder() / "mlartifacts").as_uri() if local else None
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            # Two runs at once: the other one was first.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = client.get_experiment_by_name(name)
-    _check_usable(experiment)
-    return str(experiment.experiment_id)
-
-
-def _check_usable(experiment: Any) -> None:
-    if experiment.lifecycle_stage != "active":
-        raise UserError(
-            f"MLflow experiment {experiment.name!r} was deleted. Restore it with `mlflow experiments restore -x "
-            f"{experiment.experiment_id}`, or set another track.experiment in params.yaml."
-        )
-    if experiment.experiment_id == "0" and not tracking_uri().startswith("http"):
-        raise UserError(
-            f"track.experiment in params.yaml: {experiment.name!r} is MLflow's own, whose artifacts lie wherever its "
-            "database was first opened from. Set another name."
-        )
 
 
 def _runs_tagged(client: Any, experiment_id: str, tag: str, value: str) -> list[Any]:
@@ -324,47 +229,3 @@ def _log_points(
         batch = [Metric(p.name, float(p.value), now, p.step) for p in new[start : start + METRICS_PER_BATCH]]
         client.log_batch(run_id, metrics=batch)
     return {(p.name, p.step) for p in new}
-
-
-@contextmanager
-def _patience(seconds: int, retries: int) -> Iterator[None]:
-    """Bound MLflow's waiting, which by default takes minutes; the user's own settings win."""
-    settings = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
-    }
-    ours = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Faults of the server as TransientError, refusals as UserError."""
-    try:
-        yield
-    except WsolError:
-        raise
-    except Exception as error:
-        status = getattr(error, "get_http_status_code", lambda: 500)()
-        if 400 <= status < 500 and status not in (408, 429):
-            raise UserError(
-                f"{shown_uri(tracking_uri())} refused to record the run: {_reason(error)}. Check MLFLOW_TRACKING_URI, "
-                "its credentials and track.experiment, then run `python -m pipeline track` again."
-            ) from None
-        if isinstance(error, OSError) or hasattr(error, "get_http_status_code"):
-            raise TransientError(
-                f"{shown_uri(tracking_uri())} does not answer: {_reason(error)}. Nothing is lost: retry later with "
-                "`python -m pipeline track`."
-            ) from None
-        raise
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error's text; of a failed request only its cause, without the frames around it."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
-    return shown_uri(re.split(r"Caused by \w+\(\W*", text)[-1].rstrip(".\"')"))

@@ -3,7 +3,6 @@
 import math
 import multiprocessing
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -11,9 +10,10 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import tracking
-from pipeline.errors import TransientError, UserError
-from pipeline.tracking import live_run, open_row, tracking_uri
+from pipeline import mlflow_client
+from pipeline.errors import TransientError
+from pipeline.mlflow_client import tracking_uri
+from pipeline.tracking import live_run, open_row
 from tests.sample_result import REPOSITORY
 
 
@@ -24,14 +24,6 @@ def runs(experiment="wsol"):
 
 def history(run_id, name):
     return [(m.step, m.value) for m in MlflowClient(tracking_uri()).get_metric_history(run_id, name)]
-
-
-def test_the_default_is_a_database_in_the_state_folder(state):
-    live_run("wsol", "a")
-    assert tracking_uri() == f"sqlite:///{state}/mlflow.db"
-    assert (state / "mlflow.db").is_file()
-    experiment = MlflowClient(tracking_uri()).get_experiment_by_name("wsol")
-    assert experiment.artifact_location == f"file://{state}/mlartifacts"
 
 
 def test_a_training_streams_to_one_run(state):
@@ -93,7 +85,7 @@ def dead_server(request):
 
 def test_training_goes_on_without_a_server(dead_server, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead_server)
-    monkeypatch.setattr(tracking, "LIVE_PATIENCE", (1, 0))
+    monkeypatch.setattr(mlflow_client, "LIVE_PATIENCE", (1, 0))
     with live_run("wsol", "a") as live:
         live.log({"loss": 1.0}, 1)
         live.log({"loss": 1.0}, 2)
@@ -127,46 +119,8 @@ def test_importing_the_module_needs_no_mlflow():
 
 def test_tracking_without_a_server_says_retry_later(dead_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead_server)
-    monkeypatch.setattr(tracking, "PROBE_PATIENCE", (1, 0))
+    monkeypatch.setattr(mlflow_client, "PROBE_PATIENCE", (1, 0))
     with pytest.raises(TransientError, match="retry later"), open_row("wsol", "result", "a"):
-        pass
-
-
-def test_the_patience_of_the_user_wins(monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-    with tracking._patience(3, 1):
-        assert tracking.os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
-        assert tracking.os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
-    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in tracking.os.environ
-
-
-def test_a_database_that_cannot_be_written_is_named(state):
-    (state / "mlflow.db").unlink()
-    (state / "mlflow.db").mkdir()
-    with pytest.raises(UserError, match=r"mlflow\.db cannot be written.*WSOL_STATE"), open_row("wsol", "r", "a"):
-        pass
-
-
-def test_a_state_folder_below_a_file_is_named(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "file/state"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(UserError, match="WSOL_STATE"), open_row("wsol", "r", "a"):
-        pass
-
-
-def test_a_database_in_use_is_a_passing_fault(state, monkeypatch):
-    live_run("wsol", "a")
-    monkeypatch.setattr(tracking, "LIVE_PATIENCE", (0, 0))
-    other = sqlite3.connect(state / "mlflow.db")
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(TransientError, match="in use"), open_row("wsol", "r", "a"):
-        pass
-    other.close()
-
-
-def test_the_experiment_of_mlflow_itself_is_refused(state):
-    with pytest.raises(UserError, match="Set another name"), open_row("Default", "r", "a"):
         pass
 
 
@@ -186,12 +140,3 @@ def test_two_at_once_make_one_database_and_experiment_with_two_rows(state):
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(run.data.tags["wsol.run_key"] for run in runs()) == ["a", "b"]
     assert {run.info.status for run in runs()} == {"FINISHED"}
-
-
-def test_an_experiment_made_by_another_in_between_is_used(state, monkeypatch):
-    live_run("wsol", "a")
-    asked = MlflowClient.get_experiment_by_name
-    answers = iter([None])
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda self, name: next(answers, asked(self, name)))
-    live_run("wsol", "b")
-    assert len(runs()) == 2

@@ -14,10 +14,10 @@ import pandas as pd
 
 from pipeline import console
 from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, REPORT, existing, read_json
+from pipeline.mlflow_client import shown_tracking_uri
 from pipeline.params import PARAMS_FILE, Params
 from pipeline.provenance import LOCK, MODEL, RESULT, Result, commit, read_result, uncommitted_changes
-from pipeline.state import shown_uri
-from pipeline.tracking import Point, Row, open_row, tracking_uri, training_points
+from pipeline.tracking import Point, Row, open_row, training_points
 
 #: Identifier of the Airflow run that this command belongs to.
 AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
@@ -37,7 +37,7 @@ def run(params: Params) -> dict[str, Any]:
         row.log_model([MODEL, MODELS / "training.json"], result.model_hash)
         row.set_tags(_facts(metrics, training) | _presentation(params, metrics))
         _log_provenance(row, result)
-    console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {shown_uri(tracking_uri())}")
+    console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {shown_tracking_uri()}")
     return {"run_id": row.run_id, "run_key": result.run_key, "new": row.created}
 
 

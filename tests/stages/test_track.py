@@ -11,9 +11,10 @@ from mlflow import MlflowClient
 
 from pipeline.errors import TransientError, UserError
 from pipeline.files import MODELS, REPORT
+from pipeline.mlflow_client import tracking_uri
 from pipeline.params import load_params
 from pipeline.stages import track
-from pipeline.tracking import live_run, tracking_uri
+from pipeline.tracking import live_run
 from tests.sample_result import EPOCHS, history_row, write_lock, write_params, write_result, write_run, write_training
 
 TRAIN_KEY = "a" * 32

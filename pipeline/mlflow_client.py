@@ -1,0 +1,160 @@
+"""The connection to the tracking server: where it is, how long to wait for it, and what its failures mean.
+
+With ``tracking.py`` the only module that imports mlflow, and only when something is logged: a machine that trains
+needs none.
+"""
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import TransientError, UserError, WsolError
+from pipeline.state import shown_uri, state_folder
+
+#: Seconds and retries per request. Training must not wait for a server that is away; large files take their time.
+LIVE_PATIENCE = (3, 1)
+PROBE_PATIENCE = (5, 1)
+TRACK_PATIENCE = (60, 2)
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, else a SQLite database in the state folder (absolute)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder() / 'mlflow.db'}"
+
+
+def shown_tracking_uri() -> str:
+    """The same as it may be printed: without the user and password it may hold."""
+    return shown_uri(tracking_uri())
+
+
+def client() -> Any:
+    """A client of the tracking server; a local database is tried first, as MLflow would wait for it two minutes."""
+    # A pipeline that runs unattended reports to nobody, and its stdout is one line of JSON.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    try:
+        import mlflow
+    except ImportError as error:
+        raise UserError(f"mlflow cannot be imported ({error}). Install it: `make setup`.") from None
+    uri = tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        return mlflow.MlflowClient(uri)
+    with _database_to_oneself(Path(uri.removeprefix("sqlite:///"))):
+        return mlflow.MlflowClient(uri)
+
+
+@contextmanager
+def _database_to_oneself(path: Path) -> Iterator[None]:
+    """One process at a time opens a database: two that create its tables at once destroy each other's work."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _try_database(path)
+            yield
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _try_database(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path, timeout=LIVE_PATIENCE[0])) as database:
+            database.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise TransientError(f"{path} is in use by another process; retry later.") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the tracking database {path} cannot be written: {error}. Make that place writable, or name another by "
+        "WSOL_STATE or MLFLOW_TRACKING_URI."
+    )
+
+
+def experiment_id(client: Any, name: str) -> str:
+    """Id of an experiment, created if need be; the artifacts of a local database lie in the state folder."""
+    from mlflow import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        local = not tracking_uri().startswith("http")
+        try:
+            location = (state_folder() / "mlartifacts").as_uri() if local else None
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            # Two runs at once: the other one was first.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)
+    _check_usable(experiment)
+    return str(experiment.experiment_id)
+
+
+def _check_usable(experiment: Any) -> None:
+    if experiment.lifecycle_stage != "active":
+        raise UserError(
+            f"MLflow experiment {experiment.name!r} was deleted. Restore it with `mlflow experiments restore -x "
+            f"{experiment.experiment_id}`, or set another track.experiment in params.yaml."
+        )
+    if experiment.experiment_id == "0" and not tracking_uri().startswith("http"):
+        raise UserError(
+            f"track.experiment in params.yaml: {experiment.name!r} is MLflow's own, whose artifacts lie wherever its "
+            "database was first opened from. Set another name."
+        )
+
+
+@contextmanager
+def patience(seconds: int, retries: int) -> Iterator[None]:
+    """Bound MLflow's waiting, which by default takes minutes; the user's own settings win."""
+    settings = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+    }
+    ours = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def clear_errors(action: str, command: str) -> Iterator[None]:
+    """Faults of the server as TransientError, refusals as UserError.
+
+    Args:
+        action: what is refused, such as "record the run".
+        command: to run again.
+    """
+    try:
+        yield
+    except WsolError:
+        raise
+    except Exception as error:
+        status = getattr(error, "get_http_status_code", lambda: 500)()
+        if 400 <= status < 500 and status not in (408, 429):
+            raise UserError(
+                f"{shown_tracking_uri()} refused to {action}: {reason(error)}. Check MLFLOW_TRACKING_URI, "
+                f"its credentials and track.experiment, then run `{command}` again."
+            ) from None
+        if isinstance(error, OSError) or hasattr(error, "get_http_status_code"):
+            raise TransientError(
+                f"{shown_tracking_uri()} does not answer: {reason(error)}. Nothing is lost: retry later with "
+                f"`{command}`."
+            ) from None
+        raise
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error's text; of a failed request only its cause, without the frames around it."""
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    return shown_uri(re.split(r"Caused by \w+\(\W*", text)[-1].rstrip(".\"')"))
