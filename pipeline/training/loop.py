@@ -23,7 +23,7 @@ from pipeline.params import TrainParams
 from pipeline.training.augment import crop_and_flip
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from pipeline.training.resume import Checkpoint
-from pipeline.wsol.losses import REGULARIZERS, entropy, regularized_cross_entropy
+from pipeline.wsol.losses import entropy, regularized_cross_entropy
 
 #: Seconds between two checkpoints inside an epoch.
 CHECKPOINT_EVERY = 300.0
@@ -118,9 +118,7 @@ class Trainer:
         images, labels = self._to_device(images), self._to_device(labels)
         with self._autocast():
             logits = self.network(crop_and_flip(images, self.settings.crop, rng)).float()
-        loss, *terms = regularized_cross_entropy(
-            logits, labels, REGULARIZERS[self.settings.regularizer], self.settings.lambda_
-        )
+        loss, *terms = regularized_cross_entropy(logits, labels, self.settings.regularizer, self.settings.lambda_)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
