@@ -48,7 +48,9 @@ def _stage_help(name: str) -> str:
 def _add_stage(name: str) -> None:
     def command() -> None:
         summary = importlib.import_module(f"pipeline.stages.{name}").run(load_params())
-        print(json.dumps({"stage": name} | summary))
+        # Of several processes that train together, the first one answers.
+        if os.environ.get("RANK", "0") == "0":
+            print(json.dumps({"stage": name} | summary))
 
     app.command(name, help=_stage_help(name), rich_help_panel="Stages")(command)
 

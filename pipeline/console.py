@@ -14,6 +14,11 @@ _console = Console(stderr=True, highlight=False)
 LINE_EVERY = 10.0
 
 
+def silence() -> None:
+    """Say nothing from here on: of several processes that do the same work one speaks."""
+    _console.quiet = True
+
+
 def say(message: str) -> None:
     """One line for the user."""
     _console.print(message, markup=False, soft_wrap=True)

@@ -20,6 +20,10 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
 
+#: A share of a whole, or a probability.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class SyntheticParams(_Group):
     """The embedded data set."""
 
@@ -42,35 +46,80 @@ class PrepareParams(_Group):
 class TrainParams(_Group):
     """The classifier and its training."""
 
-    backbone: Literal["resnet18", "squeezenet1_1", "mobilenet_v2"]
+    backbone: Literal["resnet18", "resnet50", "preact_resnet18", "se_resnet50", "vgg16", "vgg16_conv1024", "googlenet",
+                      "alexnet", "inception_v3", "mobilenet_v2", "squeezenet1_1"]  # fmt: skip
     pretrained: StrictBool | str
-    head: Literal["gap"]
-    regularizer: Literal["kl_uniform", "none"]
+    stride: Literal[8, 16]
+    head: Literal["gap", "gmp", "tap", "conv", "acol"]
+    tap_threshold: Share
+    acol_threshold: Share
+    acol_width: int = Field(ge=1)
+    regularizer: Literal["kl_uniform", "kl_uniform_sum", "confidence_penalty", "jeffreys", "jensen_shannon",
+                         "label_smoothing", "none"]  # fmt: skip
     lambda_: float = Field(alias="lambda", ge=0)
+    erasing: Literal["none", "has", "cutmix", "adl", "rdap", "ae"]
+    has_rate: Share
+    has_sides: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    cutmix_beta: float = Field(gt=0)
+    cutmix_probability: Share
+    dropout_rate: Share
+    adl_threshold: Share
+    rdap_size: int = Field(ge=1)
+    ae_steps: int = Field(ge=2, le=5)
+    ae_threshold: float = Field(gt=0, le=1)
     resize: int = Field(ge=32)
     crop: int = Field(ge=32)
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
+    accumulate: int = Field(ge=1)
+    optimizer: Literal["sgd", "adamw"]
     lr: float = Field(gt=0)
     head_lr_factor: float = Field(gt=0)
+    bias_lr_factor: float = Field(gt=0)
     momentum: float = Field(gt=0, lt=1)
     weight_decay: float = Field(ge=0)
+    schedule: Literal["cosine", "step", "one_cycle"]
+    warm_up: float = Field(ge=0, lt=1)
+    step_epochs: list[Annotated[int, Field(ge=1)]]
+    step_factor: float = Field(gt=0, lt=1)
+    clip: float = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
     freeze_batch_norm: bool
-    precision: Literal["float32", "bfloat16"]
+    select: Literal["last", "best"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    channels_last: bool
+    compile: bool
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> "TrainParams":
+    def _fits_together(self) -> "TrainParams":
         if self.crop > self.resize:
             raise ValueError(f"crop ({self.crop}) must not exceed resize ({self.resize})")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
+        if self.regularizer == "label_smoothing" and self.lambda_ > 1:
+            raise ValueError(f"lambda ({self.lambda_:g}) is a share when regularizer is label_smoothing: at most 1")
+        if self.head == "acol" and self.erasing == "cutmix":
+            raise ValueError("head acol hides what it finds of the one true class; images of cutmix have two classes")
+        if self.head == "acol" and self.erasing == "ae":
+            raise ValueError("head acol is adversarial erasing inside one network; combine it with another erasing")
         return self
 
 
 class ExtractCamsParams(_Group):
     """From images and model to maps."""
 
-    method: Literal["cam"]
+    method: Literal["cam", "grad_cam", "grad_cam_plus_plus", "layer_cam"]
     clamp_negative_weights: bool
+    relu: bool
+    acol_map: Literal["fused", "first", "second"]
+    ten_crop: bool
     batch_size: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ExtractCamsParams":
+        if self.clamp_negative_weights and self.method != "cam":
+            raise ValueError(f"clamp_negative_weights is about the weights of cam; {self.method} takes gradients")
+        return self
 
 
 class LocalizeParams(_Group):
@@ -110,6 +159,15 @@ class Params(_Group):
     localize: LocalizeParams
     evaluate: EvaluateParams
     track: TrackParams
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Params":
+        if self.train.head == "acol" and self.extract_cams.method != "cam":
+            raise ValueError(
+                f"extract_cams.method {self.extract_cams.method} does not know the two branches of train.head acol; "
+                "set it to cam"
+            )
+        return self
 
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted key, such as ``train.lambda``."""
@@ -185,7 +243,7 @@ def _explain(error: Any, tree: dict[str, Any]) -> str:
         case "missing":
             return f"{key}: missing; add it (the committed params.yaml shows its default)."
         case "value_error":
-            return f"{key}: {error['ctx']['error']}."
+            return f"{key}: {error['ctx']['error']}.".removeprefix(": ")
     return f"{key}: {error['msg']}, found {_value_at(tree, location)!r}."
 
 

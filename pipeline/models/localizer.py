@@ -1,7 +1,8 @@
 """The classifier whose evidence becomes the localization map."""
 
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.files import reading, write_bytes
-from pipeline.models.backbones import BACKBONES, channels
+from pipeline.models.backbones import build_backbone, channels
+from pipeline.models.heads import Head, build_head
+from pipeline.wsol.cam import normalize_maps
+from pipeline.wsol.erasing import erase_regions
 
 # Statistics of ImageNet, which the pretrained weights expect.
 _MEAN = (0.485, 0.456, 0.406)
@@ -17,7 +21,7 @@ _STD = (0.229, 0.224, 0.225)
 
 
 class Localizer(nn.Module):
-    """Backbone, global average pooling, one linear layer: the network of CAM (Zhou et al., CVPR 2016).
+    """A backbone and a head (:mod:`pipeline.models.heads`).
 
     Takes raw images ``(N, 3, H, W)`` uint8 RGB; normalisation is part of the network, so that it cannot be forgotten.
     """
@@ -25,52 +29,70 @@ class Localizer(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, classes: int) -> None:
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(channels(backbone), classes)
+        self.head = head
         self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
         """Last feature map ``(N, K, h, w)``."""
-        normalized = (images.float() - self.mean) / self.std
-        features: Tensor = self.backbone(normalized.contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.backbone((images - self.mean) / self.std)
         return features
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits ``(N, C)`` of a feature map."""
-        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits ``(B, N, C)`` of the head's branches; the first branch classifies."""
+        logits: Tensor = self.head(self.features(images), labels)
         return logits
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(N, C)``."""
-        return self.classify(self.features(images))
+
+@torch.no_grad()
+def erase_found(network: Localizer, images: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """Images ``(N, 3, H, W)`` with the mean colour where the network's map of the label reaches ``threshold``."""
+    maps = network.head.class_maps(network.features(images), labels[:, None])[:, 0]
+    return erase_regions(images, normalize_maps(maps), threshold, network.mean.flatten())
 
 
 def build_localizer(architecture: Mapping[str, Any]) -> Localizer:
-    """Build the network that ``{"backbone": name, "head": "gap", "classes": C}`` describes, untrained."""
-    network = Localizer(BACKBONES[architecture["backbone"]](), architecture["classes"])
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    """Build an untrained network.
+
+    Args:
+        architecture: ``backbone`` and ``stride`` (:mod:`pipeline.models.backbones`), ``head`` and its settings
+            (``tap_threshold``, ``acol_threshold``, ``acol_width``), and ``classes``, their number.
+    """
+    backbone = build_backbone(architecture["backbone"], architecture["stride"])
+    return Localizer(backbone, build_head(architecture, channels(backbone)))
 
 
-def save_localizer(path: Path, network: Localizer, architecture: Mapping[str, Any]) -> None:
-    """Write weights and description; the same weights give the same bytes."""
+def save_localizers(path: Path, networks: Sequence[Localizer], architecture: Mapping[str, Any]) -> None:
+    """Write weights and description; the same weights give the same bytes.
+
+    Args:
+        networks: one, or those of adversarial erasing in their order.
+    """
     buffer = io.BytesIO()
-    state = {key: value.cpu() for key, value in network.state_dict().items()}
-    torch.save({"architecture": dict(architecture), "state_dict": state}, buffer)
+    states = [{key: value.cpu() for key, value in network.state_dict().items()} for network in networks]
+    torch.save({"architecture": dict(architecture), "state_dicts": states}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def load_localizer(path: Path) -> tuple[Localizer, dict[str, Any]]:
-    """Read what :func:`save_localizer` wrote, in evaluation mode; UserError where it is missing or damaged."""
+def load_localizers(path: Path) -> tuple[list[Localizer], dict[str, Any]]:
+    """Read what :func:`save_localizers` wrote, in evaluation mode; UserError where it is missing or damaged."""
     with reading(path):
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        network = build_localizer(saved["architecture"])
-        network.load_state_dict(saved["state_dict"])
-    return network.eval(), saved["architecture"]
+        networks = [_restored(saved["architecture"], state) for state in saved["state_dicts"]]
+    return networks, saved["architecture"]
+
+
+def _restored(architecture: Mapping[str, Any], state: Mapping[str, Tensor]) -> Localizer:
+    network = build_localizer(architecture)
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU where there is one; of several, this process's."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,7 +1,8 @@
 """Train the classifier from image labels alone; a killed training goes on from its last checkpoint.
 
 Reads data/prepared, the images, train.* and seed; writes models/ (model.pt, history.csv, training.json). Metrics are
-streamed to MLflow while it trains; where no server answers, training goes on without.
+streamed to MLflow while it trains; where no server answers, training goes on without. On several GPUs it starts itself
+as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
 
 from pathlib import Path
@@ -12,13 +13,15 @@ import pandas as pd
 import torch
 
 from pipeline import console
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UserError
 from pipeline.files import MODELS, write_csv, write_json
 from pipeline.manifest import Dataset, read_dataset
-from pipeline.models.backbones import load_pretrained
-from pipeline.models.localizer import Localizer, build_localizer, device, save_localizer
-from pipeline.params import Params
-from pipeline.tracking import live_run
+from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
+from pipeline.models.backbones import BACKBONES, load_pretrained
+from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
+from pipeline.params import Params, TrainParams
+from pipeline.tracking import LiveRun, live_run
+from pipeline.training.distributed import process_group, rank, start_per_gpu
 from pipeline.training.loop import LabelledImages, Trainer
 from pipeline.training.resume import Checkpoint, train_key
 
@@ -29,33 +32,85 @@ COLUMNS = ("epoch", "lr", "loss", "cross_entropy", "regularizer", "entropy", "ac
 
 def run(params: Params) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's figures."""
-    dataset, settings = read_dataset(), params.train
-    key = train_key(params)
-    architecture = {"backbone": settings.backbone, "head": settings.head, "classes": len(dataset.classes)}
-    network = _initial_network(architecture, params)
+    start_per_gpu()
+    dataset, settings, key = read_dataset(), params.train, train_key(params)
+    if rank() != 0:
+        console.silence()
     console.say(f"{settings.backbone} on {_device_name()}, λ = {settings.lambda_:g} ({settings.regularizer})")
-    checkpoint = Checkpoint(key)
-    with live_run(params.track.experiment, key) as live:
-        trainer = Trainer(network, settings, params.seed, checkpoint, lambda row: live.log(row, int(row["epoch"])))
-        history = trainer.fit(_images(dataset, "train"), _images(dataset, "val"))
-    save_localizer(MODELS / "model.pt", network, architecture)
-    write_csv(MODELS / "history.csv", pd.DataFrame(history)[list(COLUMNS)])
+    with process_group():
+        if rank() != 0:
+            _train(params, dataset, key, LiveRun())
+            return {}
+        with live_run(params.track.experiment, key) as live:
+            trainers = _train(params, dataset, key, live)
+    _write(trainers, _architecture(settings, len(dataset.classes)), key)
+    for trainer in trainers:
+        trainer.checkpoint.remove()
+    last = trainers[-1].history[-1]
+    return {"epochs": sum(len(t.history) for t in trainers), "val_accuracy": round(last["val_accuracy"], 2)}
+
+
+def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[Trainer]:
+    """One training, or those of adversarial erasing, each going on from its own checkpoint."""
+    train, val = (_images(dataset, split) for split in ("train", "val"))
+    trainers: list[Trainer] = []
+    for number in range(params.train.ae_steps if params.train.erasing == "ae" else 1):
+        network = _initial_network(_architecture(params.train, len(dataset.classes)), params)
+        earlier = [trainer.trained() for trainer in trainers]
+        done = number * params.train.epochs
+        trainer = Trainer(network, params.train, params.seed, Checkpoint(f"{key}-{number}"),
+                          lambda row, done=done: live.log(row, done + int(row["epoch"])), earlier)  # type: ignore[misc]  # fmt: skip
+        trainer.fit(train, val)
+        trainers.append(trainer)
+    return trainers
+
+
+def _write(trainers: list[Trainer], architecture: dict[str, Any], key: str) -> None:
+    networks = [trainer.trained() for trainer in trainers]
+    save_localizers(MODELS / "model.pt", networks, architecture)
+    rows = [row for trainer in trainers for row in trainer.history]
+    history = pd.DataFrame(rows)[list(COLUMNS)]
+    write_csv(MODELS / "history.csv", history.assign(epoch=range(1, len(rows) + 1)))
     facts = {
         "train_key": key,
         "device": _device_name(),
-        "seconds": sum(row["seconds"] for row in history),
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "seconds": sum(row["seconds"] for row in rows),
+        "parameters": sum(p.numel() for network in networks for p in network.parameters()),
+        "selected_epoch": trainers[-1].selected_epoch,
     }
     write_json(MODELS / "training.json", facts)
-    checkpoint.remove()
-    return {"epochs": len(history), "val_accuracy": round(history[-1]["val_accuracy"], 2)}
+
+
+def _architecture(settings: TrainParams, classes: int) -> dict[str, Any]:
+    """All that the network is built from, without what is only done to it in training."""
+    names = ("backbone", "stride", "head", "tap_threshold", "acol_threshold", "acol_width")
+    return {name: getattr(settings, name) for name in names} | {
+        "classes": classes,
+        "ae_threshold": settings.ae_threshold,
+    }
 
 
 def _initial_network(architecture: dict[str, Any], params: Params) -> Localizer:
     torch.manual_seed(params.seed)
-    network = build_localizer(architecture)
-    load_pretrained(network.backbone, architecture["backbone"], params.train.pretrained)
+    network, settings = build_localizer(architecture), params.train
+    load_pretrained(network.backbone, settings.backbone, settings.pretrained)
+    sites = BACKBONES[settings.backbone].attention_sites
+    if settings.erasing == "adl":
+        insert_after(network.backbone, sites, lambda: AttentionDropout(settings.dropout_rate, settings.adl_threshold))
+    if settings.erasing == "rdap":
+        _check_region_fits(network, settings)
+        insert_after(network.backbone, sites, lambda: RegionDropout(settings.dropout_rate, settings.rdap_size))
     return network
+
+
+@torch.no_grad()
+def _check_region_fits(network: Localizer, settings: TrainParams) -> None:
+    side = network.eval().features(torch.zeros(1, 3, settings.crop, settings.crop)).shape[-1]
+    if settings.rdap_size > side:
+        raise UserError(
+            f"train.rdap_size: a square of {settings.rdap_size} positions does not fit the map of {side}×{side} that "
+            f"{settings.backbone} makes of {settings.crop} pixels; make it smaller, or train.crop larger."
+        )
 
 
 def _images(dataset: Dataset, split: str) -> LabelledImages:

@@ -3,31 +3,75 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
-from pipeline.models.localizer import build_localizer
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
+from tests.training.trainings import settings, small_network
+
+ONE_EPOCH = 100
 
 
-def test_schedule_rises_then_falls_to_zero():
-    factors = [schedule_factor(step, 100) for step in range(100)]
-    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert factors[5] == 1.0
-    assert all(a > b for a, b in pairwise(factors[5:]))
-    assert factors[-1] < 0.001
-    assert schedule_factor(52, 100) == pytest.approx(0.5, abs=0.01)
+def factors(**changes):
+    chosen = settings(**({"epochs": 1} | changes))
+    return [schedule_factor(step, ONE_EPOCH // chosen.epochs, chosen) for step in range(ONE_EPOCH)]
 
 
-def test_a_single_step_is_taken_at_the_full_rate():
-    assert schedule_factor(0, 1) == 1.0
+def test_cosine_rises_then_falls_to_zero():
+    found = factors(schedule="cosine", warm_up=0.05)
+    assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert found[5] == 1.0
+    assert all(a > b for a, b in pairwise(found[5:]))
+    assert found[-1] < 0.001
+    assert found[52] == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_head_has_its_own_rate_and_frozen_parameters_none():
-    network = build_localizer({"backbone": "resnet18", "head": "gap", "classes": 2})
-    network.backbone.bn1.requires_grad_(False)
-    optimizer = build_optimizer(network, lr=0.1, head_lr_factor=10, momentum=0.9, weight_decay=5e-4)
+def test_without_warm_up_the_first_step_is_taken_at_the_full_rate():
+    assert factors(schedule="cosine", warm_up=0.0)[0] == 1.0
+
+
+def test_step_falls_after_the_named_epochs():
+    found = factors(schedule="step", epochs=10, step_epochs=[3, 7], step_factor=0.1, warm_up=0.0)
+    assert found[:30] == [1.0] * 30
+    assert found[30:70] == pytest.approx([0.1] * 40)
+    assert found[70:] == pytest.approx([0.01] * 30)
+
+
+def test_one_cycle_is_that_of_the_library():
+    """Momentum is not cycled here."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    library = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=ONE_EPOCH, cycle_momentum=False)
+    expected = []
+    for _ in range(ONE_EPOCH):
+        expected.append(library.get_last_lr()[0])
+        optimizer.step()
+        library.step()
+    assert factors(schedule="one_cycle") == pytest.approx(expected, rel=1e-9)
+    assert max(expected) == 1.0
+
+
+def test_groups_have_their_rates_and_only_weights_decay():
+    chosen = settings(lr=0.1, head_lr_factor=10.0, bias_lr_factor=2.0, weight_decay=5e-4)
+    network = small_network(chosen)
+    network.backbone[1].requires_grad_(False)
+    optimizer = build_optimizer(network, chosen)
     set_learning_rate(optimizer, 0.5)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.5]
-    backbone, head = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
-    assert head == {id(p) for p in network.head.parameters()}
-    assert backbone == {id(p) for p in network.backbone.parameters() if p.requires_grad}
-    assert all(group["nesterov"] and group["weight_decay"] == 5e-4 for group in optimizer.param_groups)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    expected = {
+        id(network.backbone[0].weight): (0.05, 5e-4),
+        id(network.backbone[0].bias): (0.1, 0.0),
+        id(network.backbone[3].weight): (0.05, 5e-4),
+        id(network.backbone[3].bias): (0.1, 0.0),
+        id(network.backbone[4].weight): (0.05, 0.0),
+        id(network.backbone[4].bias): (0.1, 0.0),
+        id(network.head.weight): (0.5, 5e-4),
+        id(network.head.bias): (1.0, 0.0),
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_the_optimizer_asked_for(name, kind):
+    chosen = settings(optimizer=name, momentum=0.8)
+    group = build_optimizer(small_network(chosen), chosen).param_groups[0]
+    assert type(build_optimizer(small_network(chosen), chosen)) is kind
+    assert group["nesterov"] and group["momentum"] == 0.8 if name == "sgd" else group["betas"] == (0.8, 0.999)

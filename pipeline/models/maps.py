@@ -1,0 +1,93 @@
+"""Maps of classes from trained networks, by any of the methods, and their logits."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import ten_crop
+
+from pipeline.models.heads import AcolHead
+from pipeline.models.localizer import Localizer, erase_found
+from pipeline.params import ExtractCamsParams
+from pipeline.wsol.cam import fuse_maps, grad_cam, grad_cam_plus_plus, layer_cam
+
+_BY_GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+    "layer_cam": layer_cam,
+}
+
+
+class Extractor:
+    """Classes, maps and logits of batches of images.
+
+    Args:
+        networks: one, or those of adversarial erasing in their order, of which the first classifies.
+        ae_threshold: share of a map's maximum from which the next network's image is erased.
+        settings: the method.
+    """
+
+    def __init__(self, networks: Sequence[Localizer], ae_threshold: float, settings: ExtractCamsParams) -> None:
+        self.networks, self.ae_threshold, self.settings = networks, ae_threshold, settings
+        for network in networks:
+            if isinstance(network.head, AcolHead):
+                network.head.select = settings.acol_map
+
+    def __call__(self, labels: Tensor, images: Tensor, larger: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Extract from images ``(N, 3, S, S)`` with labels ``(N,)``.
+
+        Args:
+            larger: the same images ``(N, 3, R, R)``, where ten crops of side S are to classify.
+
+        Returns:
+            Classes ``(N, 2)``, true and predicted, their maps ``(N, 2, h, w)`` and logits ``(N, C)``.
+        """
+        network = self.networks[0]
+        features = network.features(images)
+        logits = network.head(features)[0] if larger is None else ten_crop_logits(network, larger, images.shape[-1])
+        classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
+        return classes, self._maps(features, images, classes), logits
+
+    def _maps(self, features: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+        if len(self.networks) == 1:
+            return class_maps(self.networks[0], features, classes, self.settings)
+        each = [self._union(features, images, classes[:, m]) for m in range(classes.shape[1])]
+        return torch.stack(each, dim=1)
+
+    def _union(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Maximum ``(N, h, w)`` of the networks' normalised maps (Wei et al., CVPR 2017, section 3.1).
+
+        Each network sees the images without what the ones before it found of the label.
+        """
+        union = class_maps(self.networks[0], features, labels[:, None], self.settings)
+        for earlier, network in zip(self.networks, self.networks[1:], strict=False):
+            images = erase_found(earlier, images, labels, self.ae_threshold)
+            maps = class_maps(network, network.features(images), labels[:, None], self.settings)
+            union = fuse_maps(union, maps)
+        return union[:, 0]
+
+
+def class_maps(network: Localizer, features: Tensor, classes: Tensor, settings: ExtractCamsParams) -> Tensor:
+    """Maps ``(N, M, h, w)`` of the classes ``(N, M)`` from a network's features ``(N, K, h, w)``."""
+    if settings.method == "cam":
+        maps = network.head.class_maps(features, classes, settings.clamp_negative_weights)
+    else:
+        maps = _BY_GRADIENTS[settings.method](features, _gradients(network, features, classes))
+    return maps.relu() if settings.relu else maps
+
+
+def _gradients(network: Localizer, features: Tensor, classes: Tensor) -> Tensor:
+    """Gradients ``(N, M, K, h, w)`` of the classes' logits with respect to the features."""
+    with torch.enable_grad():
+        features = features.detach().requires_grad_()
+        scores = network.head(features)[0].gather(1, classes)  # (N, M)
+        each = [torch.autograd.grad(score.sum(), features, retain_graph=True)[0] for score in scores.unbind(dim=1)]
+    return torch.stack(each, dim=1)
+
+
+def ten_crop_logits(network: Localizer, images: Tensor, crop: int) -> Tensor:
+    """Logits ``(N, C)``: the mean over corners and centre of images ``(N, 3, R, R)`` and their mirror images.
+
+    Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", NeurIPS 2012, section 4.1.
+    """
+    return torch.stack([network(part)[0] for part in ten_crop(images, [crop, crop])]).mean(dim=0)

@@ -1,0 +1,72 @@
+"""A batch of training images with its labels, after erasing and mixing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.models.localizer import Localizer, erase_found
+from pipeline.params import TrainParams
+from pipeline.wsol.erasing import cutmix, hide_and_seek
+from pipeline.wsol.losses import regularized_cross_entropy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images ``(N, 3, H, W)`` and labels ``(N,)``; of mixed images also the other label and the first one's share."""
+
+    images: Tensor
+    labels: Tensor
+    others: Tensor
+    share: float = 1.0
+
+    def parts(self, count: int) -> list["Batch"]:
+        """Split into ``count`` batches of nearly equal size."""
+        split = zip(self.images.chunk(count), self.labels.chunk(count), self.others.chunk(count), strict=True)
+        return [Batch(*tensors, self.share) for tensors in split]
+
+
+def erased(
+    images: Tensor, labels: Tensor, settings: TrainParams, earlier: Sequence[Localizer], network: Localizer,
+    rng: np.random.Generator,
+) -> Batch:  # fmt: skip
+    """Erase from or mix the images as ``train.erasing`` says; what happens inside the network is not done here.
+
+    Args:
+        earlier: networks of adversarial erasing that were trained before this one.
+        network: its mean colour fills what is hidden.
+    """
+    batch = Batch(images, labels, labels)
+    if settings.erasing == "has":
+        hidden = hide_and_seek(images, settings.has_rate, settings.has_sides, network.mean.flatten(), rng)
+        return replace(batch, images=hidden)
+    if settings.erasing == "cutmix":
+        mixed, permutation, share = cutmix(images, settings.cutmix_beta, settings.cutmix_probability, rng)
+        return Batch(mixed, labels, labels[permutation.to(labels.device)], share)
+    for found in earlier:
+        images = erase_found(found, images, labels, settings.ae_threshold)
+    return replace(batch, images=images)
+
+
+def loss_terms(logits: Tensor, batch: Batch, regularizer: str, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, cross-entropy and regularizer, scalars, summed over the head's branches.
+
+    Args:
+        logits: ``(B, N, C)`` of the branches.
+    """
+    terms = [_mixed_terms(branch, batch, regularizer, weight) for branch in logits]
+    loss, cross_entropy, penalty = (sum(values[1:], values[0]) for values in zip(*terms, strict=True))
+    return loss, cross_entropy, penalty
+
+
+def _mixed_terms(logits: Tensor, batch: Batch, regularizer: str, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of each of the two labels, weighted by its share of the image (CutMix, ICCV 2019, equation 2)."""
+    terms = regularized_cross_entropy(logits, batch.labels, regularizer, weight)
+    if batch.share == 1:
+        return terms
+    others = regularized_cross_entropy(logits, batch.others, regularizer, weight)
+    loss, cross_entropy, penalty = (
+        batch.share * one + (1 - batch.share) * other for one, other in zip(terms, others, strict=True)
+    )
+    return loss, cross_entropy, penalty

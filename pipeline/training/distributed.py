@@ -1,0 +1,55 @@
+"""Several processes that train one network, one per GPU, started by ``torchrun``."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from pipeline.models.localizer import device
+
+
+def rank() -> int:
+    """Number of this process; the first, 0, writes and speaks for all."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def start_per_gpu() -> None:
+    """Where several GPUs are visible, start this command again as one process for each; does not return then."""
+    if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=gpu", *_again()]
+        os.execv(sys.executable, command)
+
+
+def _again() -> list[str]:
+    return ["-m", "pipeline", *sys.argv[1:]]
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """The connection between the processes, for as long as they train."""
+    if world_size() == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(device())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """The sum of a tensor of equal shape over all processes, the same in each; in place."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
