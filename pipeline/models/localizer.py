@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.files import reading, write_bytes
-from pipeline.models.backbones import BACKBONES, channels
+from pipeline.models.backbones import build_backbone, channels
 
 # Statistics of ImageNet, which the pretrained weights expect.
 _MEAN = (0.485, 0.456, 0.406)
@@ -50,7 +50,7 @@ class Localizer(nn.Module):
 
 def build_localizer(architecture: Mapping[str, Any]) -> Localizer:
     """Build the network that ``{"backbone": name, "head": "gap", "classes": C}`` describes, untrained."""
-    network = Localizer(BACKBONES[architecture["backbone"]](), architecture["classes"])
+    network = Localizer(build_backbone(architecture["backbone"], 16), architecture["classes"])
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
