@@ -1,0 +1,77 @@
+"""Pretrained weights: from a library's download, or from a local file under the library's parameter names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor
+
+from pipeline.errors import TransientError, UserError
+
+
+@dataclass(frozen=True)
+class LibraryWeights:
+    """ImageNet weights as a library names them: ``timm``'s model ``seresnet50`` with tag ``ra2_in1k``."""
+
+    library: Literal["torchvision", "timm"]
+    model: str
+    tag: str
+
+    def download(self, name: str) -> Mapping[str, Tensor]:
+        """State dict of the whole network, classifier included.
+
+        Args:
+            name: of the backbone, for the message.
+
+        Raises:
+            TransientError: the download failed.
+        """
+        try:
+            return self._from_torchvision() if self.library == "torchvision" else self._from_timm()
+        except (OSError, RuntimeError) as error:
+            raise TransientError(
+                f"cannot download the ImageNet weights of {name}: {error}. Run again later, or download the file by "
+                "other means and give its path as train.pretrained."
+            ) from None
+
+    def _from_torchvision(self) -> Mapping[str, Tensor]:
+        weights = torchvision.models.get_model_weights(self.model)[self.tag]
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        return state
+
+    def _from_timm(self) -> Mapping[str, Tensor]:
+        import timm
+
+        state: Mapping[str, Tensor] = timm.create_model(f"{self.model}.{self.tag}", pretrained=True).state_dict()
+        return state
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict, of torch or in the safetensors format, without running any code it may hold.
+
+    Raises:
+        UserError: the file is missing or is no state dict.
+    """
+    if not path.is_file():
+        raise UserError(f"train.pretrained: {path.absolute()} does not exist; give true, false or an existing file.")
+    try:
+        weights = _read(path)
+    except Exception as error:  # the libraries raise half a dozen unrelated types here
+        raise UserError(
+            f"train.pretrained: {path} is not a readable state_dict: {str(error).splitlines()[0]}"
+        ) from None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"train.pretrained: {path} must hold a plain state_dict, parameter names to tensors.")
+    return weights
+
+
+def _read(path: Path) -> object:
+    # The format timm's weights come in when they are downloaded by hand.
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
