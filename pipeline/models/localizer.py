@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.files import reading, write_bytes
+from pipeline.models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.models.backbones import build_backbone, channels
 from pipeline.models.heads import Head, build_head
 from pipeline.wsol.cam import normalize_maps
 from pipeline.wsol.erasing import erase_regions
-
-# Statistics of ImageNet, which the pretrained weights expect.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 class Localizer(nn.Module):
@@ -33,8 +30,8 @@ class Localizer(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
         """Last feature map ``(N, K, h, w)``."""
