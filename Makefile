@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # Bytecode, tool caches and matplotlib's font cache stay quiet and local.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-all lint format typecheck check lock benchmarks results clean
+.PHONY: help setup run ui test test-all lint format typecheck check lock benchmarks results methods clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in 
 
 results: setup  ## the CUB table of docs/results.md (finished rows are kept): make results CUB=path/to/CUB_200_2011 WEIGHTS=folder
 	@$(PY) -m benchmarks.cub_results --cub $(CUB) --weights $(WEIGHTS)
+
+methods: setup  ## every method in docs/results.md: on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder
+	@$(PY) -m benchmarks.method_results $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
 
 clean:  ## remove the environment and caches; data, models, cache and tracked runs stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

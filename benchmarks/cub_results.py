@@ -7,11 +7,6 @@ names. Every row is a run of the MLflow experiment ``cub``.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import console
-from pipeline.workspace import create_workspace, remove_workspace
+from benchmarks.runs import mean_sd, replace_table, run
 
 ROWS = Path("docs/results/cub.csv")
 PAGE = Path("docs/results.md")
-MARKS = ("<!-- table: cub -->", "<!-- end: cub -->")
 LAMBDAS = (0.0, 1e-4, 1e-2, 1e-1)
 SEEDS = (0, 1)
 KEY = ["backbone", "lambda", "clamped", "seed"]
@@ -91,24 +84,16 @@ def main() -> None:
         done = pd.concat([done, pd.DataFrame([result])], ignore_index=True).sort_values(KEY, ignore_index=True)
         ROWS.parent.mkdir(parents=True, exist_ok=True)
         done.to_csv(ROWS, index=False, float_format="%.4f")
-        console.say(f"{row.name}: GT-known {result['gt_known_iou50']:.1f} in {result['run_seconds']:.0f} s")
     _render(done)
 
 
 def _run(row: Row, cub: Path, weights: Path) -> dict[str, Any]:
-    workspace = create_workspace(row.name, row.overrides(cub, weights))
-    started = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "pipeline", "repro"], cwd=workspace, check=True, env=dict(os.environ), stdout=2
-    )
-    seconds = time.monotonic() - started
-    metrics = json.loads((workspace / "metrics/metrics.json").read_text())
-    training = json.loads((workspace / "models/training.json").read_text())
-    remove_workspace(row.name)
+    result = run(row.name, row.overrides(cub, weights))
     key = dict(zip(KEY, (row.backbone, row.weight, row.clamped, row.seed), strict=True))
-    figures = {name: metrics["test"][name] for name in METRICS}
-    times = {"train_seconds": training["seconds"], "run_seconds": seconds, "device": training["device"]}
-    return key | {"threshold": metrics["threshold"]} | figures | times
+    figures = {name: result.metrics["test"][name] for name in METRICS}
+    times = {"train_seconds": result.training["seconds"], "run_seconds": result.seconds,
+             "device": result.training["device"]}  # fmt: skip
+    return key | {"threshold": result.metrics["threshold"]} | figures | times
 
 
 def _render(done: pd.DataFrame) -> None:
@@ -118,12 +103,12 @@ def _render(done: pd.DataFrame) -> None:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (backbone, weight, clamped), group in done.groupby(KEY[:3], sort=False):
-        cell = {name: _mean_sd(group[name]) for name in group.columns.drop([*KEY, "device"])}
+        cell = {name: mean_sd(group[name]) for name in group.columns.drop([*KEY, "device"])}
         lines.append(
             f"| {backbone} | {weight:g} | {'NWC' if clamped else 'CAM'} | {cell['gt_known_iou30']} / "
             f"{cell['gt_known_iou50']} / {cell['gt_known_iou70']} | {cell['top1_loc_iou50']} | "
-            f"{_mean_sd(group['threshold'], 2)} | {cell['max_box_acc_iou50']} | {cell['max_box_acc_v2']} | "
-            f"{cell['cls_top1']} | {_mean_sd(group['entropy'], 2)} | {group['train_seconds'].mean():.0f} |"
+            f"{mean_sd(group['threshold'], 2)} | {cell['max_box_acc_iou50']} | {cell['max_box_acc_v2']} | "
+            f"{cell['cls_top1']} | {mean_sd(group['entropy'], 2)} | {group['train_seconds'].mean():.0f} |"
         )
     first = done.iloc[0]
     gaussian = [f"{first[f'center_gaussian_max_box_acc_iou{delta}']:.1f}" for delta in (30, 50, 70)]
@@ -131,14 +116,7 @@ def _render(done: pd.DataFrame) -> None:
         f"| centred Gaussian | | oracle τ | {' / '.join(gaussian)} | | | {gaussian[1]} | | | | |\n"
         f"| full image | | | – / {first['full_image_iou50']:.1f} / – | | | | | | | |"
     )
-    before, rest = PAGE.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    PAGE.write_text(f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}")
-
-
-def _mean_sd(values: pd.Series, digits: int = 1) -> str:
-    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread}"
+    PAGE.write_text(replace_table(PAGE.read_text(), "cub", "\n".join(lines)))
 
 
 if __name__ == "__main__":
