@@ -1,7 +1,7 @@
 """Every method on one footing: the tables of ``docs/results.md``, on the synthetic probe and on CUB.
 
-``make methods`` runs the probe, ``make methods CUB=path/to/CUB_200_2011 WEIGHTS=folder`` CUB with ImageNet weights. Each
-run has its own workspace; its figures go to ``docs/results/methods_DATA.csv`` and the IoU of every test image to
+``make methods`` runs the probe, ``make methods CUB=path/to/CUB_200_2011 WEIGHTS=folder`` CUB with ImageNet weights.
+Each run has its own workspace; its figures go to ``docs/results/methods_DATA.csv`` and the IoU of every test image to
 ``methods_DATA_iou.csv``, from which the paired intervals are computed. Runs that are there are skipped, so the command
 can be stopped and called again. Every run is in the MLflow experiment ``methods_DATA``.
 """
