@@ -22,8 +22,9 @@ from pipeline.models.localizer import Localizer, build_localizer, device, save_l
 from pipeline.params import Params, TrainParams
 from pipeline.tracking import LiveRun, live_run
 from pipeline.training.distributed import process_group, rank, start_per_gpu
-from pipeline.training.loop import LabelledImages, Trainer
+from pipeline.training.loop import Trainer
 from pipeline.training.resume import Checkpoint, train_key
+from pipeline.training.validation import LabelledImages
 
 #: Columns of history.csv, one row per epoch.
 COLUMNS = ("epoch", "lr", "loss", "cross_entropy", "regularizer", "entropy", "accuracy", "val_loss", "val_accuracy",

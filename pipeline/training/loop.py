@@ -7,15 +7,12 @@ step, so a training that goes on from a checkpoint repeats exactly what an unint
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -29,7 +26,9 @@ from pipeline.training.augment import Windows, crop_and_flip, random_windows
 from pipeline.training.batch import Batch, erased, loss_terms
 from pipeline.training.distributed import rank, sum_over_processes, world_size
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
+from pipeline.training.precision import at_least_float32, autocast, loss_scaler
 from pipeline.training.resume import Checkpoint
+from pipeline.training.validation import LabelledImages, validate
 from pipeline.wsol.losses import entropy
 
 #: Seconds between two checkpoints inside an epoch.
@@ -40,15 +39,6 @@ LOOK_EVERY = 50
 DIVERGED = 10.0
 
 _SUMS = ("loss", "cross_entropy", "regularizer", "entropy", "accuracy")
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images of one split: paths, and labels ``(n,)``."""
-
-    paths: list[Path]
-    labels: NDArray[np.int64]
 
 
 class Trainer:
@@ -84,7 +74,7 @@ class Trainer:
         forward = self.parallel or self.network
         self.forward = torch.compile(forward) if settings.compile else forward
         self.optimizer = build_optimizer(network, settings)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.scaler = loss_scaler(settings.precision)
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = self.looked = 0
         self.seconds = 0.0
@@ -100,7 +90,7 @@ class Trainer:
         self._resume()
         while self.epoch < self.settings.epochs:
             self._train_epoch(train)
-            row = {"epoch": self.epoch + 1} | self._means(train) | self._validate(val)
+            row = {"epoch": self.epoch + 1} | self._means(train) | validate(self._model(), val, self.settings)
             row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
             row["images_per_s"] = self._steps(train) * self._batch_size(train) / self.seconds
             self._finish_epoch(row)
@@ -184,27 +174,14 @@ class Trainer:
     def _backward(self, batch: Batch, share: float, last: bool) -> None:
         """Add the gradient of a part of a batch; processes exchange gradients once, with the last part."""
         with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
-            with self._autocast():
+            with autocast(self.settings.precision):
                 logits = self.forward(batch.images, batch.labels)
-            logits = _at_least_float32(logits)
+            logits = at_least_float32(logits)
             loss, *terms = loss_terms(logits, batch, self.settings.regularizer, self.settings.lambda_)
             self.scaler.scale(share * loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             correct = (logits[0].argmax(dim=1) == batch.labels).double().mean()
             self.sums += share * torch.stack([loss, *terms, entropy(logits[0]).mean(), correct]).double()
-
-    @torch.inference_mode()
-    def _validate(self, val: LabelledImages) -> dict[str, float]:
-        network = self._model().eval()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for group, images in _in_order(val, self.settings.batch_size, self.settings.crop):
-            with self._autocast():
-                logits = _at_least_float32(network(self._to_device(torch.from_numpy(images)))[0])
-            labels = self._to_device(torch.from_numpy(val.labels[group]))
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double()])
-        loss_sum, correct = sum_over_processes(sums).tolist()
-        return {"val_loss": loss_sum / len(val.paths), "val_accuracy": 100 * correct / len(val.paths)}
 
     def _means(self, train: LabelledImages) -> dict[str, float]:
         means = dict(zip(_SUMS, (self.totals / self._steps(train)).tolist(), strict=True))
@@ -227,11 +204,6 @@ class Trainer:
             f"{what} in epoch {self.epoch + 1}, at or before step {self.step}. "
             "Lower train.lr or train.lambda; nothing was written, and the last checkpoint is kept."
         )
-
-    def _autocast(self) -> torch.autocast:
-        """Mixed precision (Micikevicius et al., ICLR 2018); the range of bfloat16 needs no loss scaling."""
-        dtype = _PRECISIONS[self.settings.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
@@ -279,19 +251,6 @@ def _part_of(size: int) -> slice:
     """This process's part of a batch."""
     share = size // world_size()
     return slice(rank() * share, (rank() + 1) * share)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _in_order(
-    images: LabelledImages, batch_size: int, size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """This process's share of the images, in batches."""
-    positions = np.arange(rank(), len(images.paths), world_size())
-    groups = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-    yield from zip(groups, batches(images.paths, groups, size), strict=True)
 
 
 def _moving_average(network: Localizer, decay: float) -> AveragedModel:

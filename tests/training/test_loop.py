@@ -206,11 +206,11 @@ def test_the_best_epoch_is_kept(images, monkeypatch):
     seen = []
     accuracies = iter((50.0, 90.0, 70.0))
 
-    def validate(self, val):
-        seen.append({name: value.clone() for name, value in self.network.state_dict().items()})
+    def validate(network, images, settings):
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return {"val_loss": 1.0, "val_accuracy": next(accuracies)}
 
-    monkeypatch.setattr(Trainer, "_validate", validate)
+    monkeypatch.setattr(loop, "validate", validate)
     run = small_trainer(select="best")
     run.fit(images, images)
     assert run.selected_epoch == 2

@@ -11,8 +11,9 @@ from torch import nn
 from pipeline.models.heads import build_head
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams, load_params
-from pipeline.training.loop import LabelledImages, Trainer
+from pipeline.training.loop import Trainer
 from pipeline.training.resume import Checkpoint
+from pipeline.training.validation import LabelledImages
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"resize": 36, "crop": 32, "epochs": 3, "batch_size": 4, "acol_width": 6, "head": "gap", "lambda": 1e-4}
