@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.loading import read_mask
 from pipeline.errors import DataError, UserError
 from pipeline.wsol.boxes import to_protocol
 
@@ -69,9 +69,9 @@ class MaskTruth:
         Raises:
             DataError: a mask is not an image.
         """
-        foreground = np.any([_read_mask(path, size) for path in self.masks[index]], axis=0)
+        foreground = np.any([read_mask(path, size) for path in self.masks[index]], axis=0)
         ignored = self.ignored[index]
-        outside = np.zeros_like(foreground) if ignored is None else _read_mask(ignored, size)
+        outside = np.zeros_like(foreground) if ignored is None else read_mask(ignored, size)
         return foreground, outside & ~foreground
 
     def check_files(self) -> None:
@@ -86,13 +86,6 @@ class MaskTruth:
 
 
 Truth = BoxTruth | MaskTruth
-
-
-def _read_mask(path: Path, size: int) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise DataError(f"mask {path} is not an image OpenCV can read")
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
