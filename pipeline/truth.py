@@ -19,6 +19,8 @@ from pipeline.wsol.boxes import to_protocol
 
 #: How many offenders a message names; all of them are counted.
 NAMED = 10
+#: Above any side of an image, and far below where the conversion to integers would overflow.
+_MOST_PIXELS = 1e9
 
 
 def some(items: Sequence[str]) -> str:
@@ -95,8 +97,12 @@ def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
             f"{path} does not exist. --truth takes a folder with image_ids.txt, image_sizes.txt (boxes) and "
             "localization.txt, or with the manifest.parquet that `prepare` wrote."
         )
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}") from None
     width = columns.count(",")
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             fields = [field.strip() for field in line.rsplit(",", width)]
             if len(fields) != width + 1:
@@ -110,8 +116,8 @@ def _numbers(where: str, fields: Sequence[str]) -> list[float]:
         numbers = [float(field) for field in fields]
     except ValueError:
         raise DataError(f"{where}: expected numbers, found {', '.join(fields)}") from None
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{where}: expected finite numbers, found {', '.join(fields)}")
+    if not (np.abs(numbers) < _MOST_PIXELS).all():
+        raise DataError(f"{where}: expected numbers of pixels, found {', '.join(fields)}")
     return numbers
 
 
@@ -182,9 +188,15 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
     for where, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
         if image_id.count(",") >= 2 and image_id.rsplit(",", 2)[0] in positions:
             raise DataError(f"{where}: expected id,mask,ignore, found a box. Boxes are scored with --metric boxes.")
-        if image_id in positions:
-            masks[positions[image_id]].append(root / mask)
-            ignored[positions[image_id]] = root / ignore if ignore else ignored[positions[image_id]]
+        if not mask:
+            raise DataError(f"{where}: expected id,mask,ignore, found no mask")
+        if image_id not in positions:
+            continue
+        position = positions[image_id]
+        if ignore and masks[position]:
+            raise DataError(f"{where}: {image_id} has an ignore mask, which belongs on the image's first line only")
+        masks[position].append(root / mask)
+        ignored[position] = root / ignore if ignore else ignored[position]
     _require_all(folder / "localization.txt", positions, np.array([bool(paths) for paths in masks]))
     truth = MaskTruth(list(positions), masks, ignored)
     truth.check_files()

@@ -57,7 +57,8 @@ def test_an_id_may_hold_commas(tmp_path):
         ("image_sizes", "a,10,10\n", "no line for 1 of 2 images: b"),
         ("localization", "a,1,1,2,2\n", "no line for 1 of 2 images: b"),
         ("localization", "a,1,1,2,x\n", "line 1: expected numbers, found 1, 1, 2, x"),
-        ("localization", "a,1,1,2,nan\n", "expected finite numbers"),
+        ("localization", "a,1,1,2,nan\n", "expected numbers of pixels, found 1, 1, 2, nan"),
+        ("localization", "a,1,1,2,1e30\n", "expected numbers of pixels, found 1, 1, 2, 1e30"),
         ("localization", "a,5,1,2,2\n", "expected x0 ≤ x1 and y0 ≤ y1, found 5, 1, 2, 2"),
         ("localization", "a,m.png,i.png\n", "expected id,x0,y0,x1,y1, found 'a,m.png,i.png'. Masks are"),
     ],
@@ -84,6 +85,29 @@ def test_masks_are_united_and_foreground_is_never_ignored(tmp_path):
     assert foreground.tolist() == [[True] * 4] * 2 + [[False] * 4] * 2
     assert ignored.tolist() == [[False] * 4] * 2 + [[True, True, False, False]] * 2
     assert not truth.read(1, 4)[1].any()
+
+
+def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
+    folder = write_truth(tmp_path, image_ids="\ufeffa\n", image_sizes="\ufeffa,9,9\n", localization="\ufeffa,0,0,4,4\n")
+    assert read_text_boxes(folder).image_ids == ["a"]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "image_ids.txt").write_bytes("é.jpg\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"image_ids\.txt is not UTF-8 text"):
+        read_text_boxes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,,\n", "line 1: expected id,mask,ignore, found no mask"),
+        ("a,m.png,i.png\na,n.png,j.png\n", "line 2: a has an ignore mask, which belongs on the image's first line"),
+    ],
+)
+def test_a_bad_line_of_masks_is_named(tmp_path, lines, message):
+    with pytest.raises(DataError, match=message):
+        read_text_masks(write_truth(tmp_path, image_ids="a\n", localization=lines), None)
 
 
 def test_missing_masks_are_counted(tmp_path):
