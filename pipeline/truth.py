@@ -211,7 +211,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
     """
     from pipeline.manifest import read_dataset  # pandas takes longer to import than most sets to score
 
-    dataset = read_dataset(folder)
+    # Boxes need no image; where the masks lie is the user's to say.
+    dataset = read_dataset(folder, mask_root if masks else folder)
     splits = sorted(set(dataset.rows["split"][dataset.rows["image_id"].isin(list(mapped))]))
     if not splits:
         raise DataError(f"no map bears an image_id of {folder / 'manifest.parquet'}")
@@ -227,9 +228,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
         sizes = np.array([(row.width, row.height) for row in rows], np.float64)
         owners = np.repeat(np.arange(len(images)), [len(row.boxes) for row in rows])
         return _group_boxes(list(images), sizes, owners, np.concatenate([row.boxes for row in rows]))
-    root = mask_root or dataset.root
-    ignored = [root / row.ignore_mask if row.ignore_mask else None for row in rows]
-    truth = MaskTruth(list(images), [[root / row.mask] for row in rows if row.mask], ignored)
+    ignored = [dataset.root / row.ignore_mask if row.ignore_mask else None for row in rows]
+    truth = MaskTruth(list(images), [[dataset.root / row.mask] for row in rows if row.mask], ignored)
     truth.check_files()
     return truth
 

@@ -166,6 +166,17 @@ def test_masks_of_a_manifest(tmp_path):
     assert not ignored.any()
 
 
+def test_a_manifest_whose_image_root_is_elsewhere(tmp_path):
+    folder = write_manifest(tmp_path)
+    (folder / "images").rename(folder / "moved")
+    assert read_truth(folder, masks=False, mask_root=None, mapped=["t1"]).image_ids == ["t1", "t2"]
+    truth = read_truth(folder, masks=True, mask_root=folder / "moved", mapped=["t1"])
+    assert isinstance(truth, MaskTruth)
+    assert truth.read(0, 2)[0].any()
+    with pytest.raises(DataError, match=r"image root .*images does not exist"):
+        read_truth(folder, masks=True, mask_root=None, mapped=["t1"])
+
+
 @pytest.mark.parametrize(("masks", "what"), [(True, "mask"), (False, "box")])
 def test_a_split_without_truth_is_refused(tmp_path, masks, what):
     with pytest.raises(DataError, match=f"1 of 1 images of val have no {what}: v1"):
