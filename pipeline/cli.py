@@ -81,14 +81,24 @@ class _ScoreCommand(TyperCommand):
 
 @app.command(cls=_ScoreCommand, rich_help_panel="Tools")
 def score(
-    maps: Annotated[Path, typer.Option(help="Folder of IMAGE_ID.npy files or .npz shards, values in [0, 1].")],
-    truth: Annotated[Path, typer.Option(help="Folder of image_ids.txt, … , localization.txt, or of a manifest.")],
+    maps: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of IMAGE_ID.npy files or .npz shards (image_ids, maps; or a map per id), values in [0, 1]."
+        ),
+    ],
+    truth: Annotated[
+        Path,
+        typer.Option(help="Folder of image_ids.txt, image_sizes.txt (boxes only), localization.txt; or of a manifest."),
+    ],
     metric: Annotated[Literal["boxes", "masks"], typer.Option(help="MaxBoxAcc against boxes | PxAP.")] = "boxes",
     contours: Annotated[Literal["single", "multi"], typer.Option(help="Largest contour | every contour.")] = "multi",
     interval: Annotated[float, typer.Option(help="Spacing of the thresholds.")] = 0.001,
     iou: Annotated[list[float], typer.Option(help="IoU criteria: --iou 0.3 0.5 0.7")] = [0.3, 0.5, 0.7],  # noqa: B006
     size: Annotated[int, typer.Option(help="Side of the frame; maps of another shape are resized to it.")] = 224,
-    mask_root: Annotated[Path | None, typer.Option(help="Folder that mask paths are relative to.")] = None,
+    mask_root: Annotated[
+        Path | None, typer.Option(help="Folder that mask paths are relative to; if not given, the truth's.")
+    ] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one per processor.")] = None,
 ) -> None:
     """Score a folder of maps from any code by the field's protocol: JSON on stdout, a table on stderr."""

@@ -69,8 +69,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     write_json(folder / "dataset.json", facts)
 
 
-def read_dataset(folder: Path = PREPARED) -> Dataset:
-    """Read what ``prepare`` wrote.
+def read_dataset(folder: Path = PREPARED, root: Path | None = None) -> Dataset:
+    """Read what ``prepare`` wrote; ``root`` takes the place of the image root it noted.
 
     Raises:
         UserError: the files are not there.
@@ -79,7 +79,7 @@ def read_dataset(folder: Path = PREPARED) -> Dataset:
     with reading(folder / "manifest.parquet"):
         rows = pd.read_parquet(folder / "manifest.parquet")
     facts = read_json(folder / "dataset.json")
-    root = Path(facts["root"])
+    root = root or Path(facts["root"])
     if not root.is_dir():
         raise DataError(
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."

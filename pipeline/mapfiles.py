@@ -6,7 +6,6 @@ A shard holds either ``image_ids (n,)`` with ``maps (n, h, w)``, or one map unde
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UserError
-from pipeline.truth import some
+from pipeline.truth import NAMED, some
 from pipeline.wsol.maps import normalize_map, resize_map
 
 #: Maps handed to a process at a time.
 BATCH = 64
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,16 @@ class Batch:
         return f"{self.path}, {self.image_ids[position]}"
 
     def read(self, position: int) -> NDArray[Any]:
-        """One map as it is stored; any of OSError, ValueError, EOFError, KeyError, BadZipFile where it is damaged."""
+        """One map as it is stored; where it is damaged, numpy and zipfile raise a dozen unrelated exceptions."""
         if self.path.is_dir():
-            return np.asarray(np.load(self.path / f"{self.image_ids[position]}.npy", allow_pickle=False))
+            with (self.path / f"{self.image_ids[position]}.npy").open("rb") as stream:
+                return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
         if self.start < 0:
             return np.asarray(_shard(self.path)[self.image_ids[position]])
-        return np.asarray(_stack(self.path)[self.start + position])
+        stack = _stack(self.path)
+        if isinstance(stack, Exception):
+            raise stack
+        return np.asarray(stack[self.start + position])
 
 
 @lru_cache(maxsize=1)
@@ -60,9 +62,17 @@ def _shard(path: Path) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _stack(path: Path) -> NDArray[Any]:
-    """A shard's ``maps``; its batches follow one another, so that each process reads them once."""
-    return np.asarray(_shard(path)["maps"])
+def _stack(path: Path) -> NDArray[Any] | Exception:
+    """A shard's ``maps``, or why they cannot be read; its batches follow one another: each process tries once."""
+    try:
+        return np.asarray(_shard(path)["maps"])
+    except Exception as error:  # see Batch.read
+        return error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def find_maps(folder: Path) -> list[Batch]:
@@ -70,7 +80,7 @@ def find_maps(folder: Path) -> list[Batch]:
 
     Raises:
         UserError: there is no folder, or no map in it.
-        DataError: a shard is damaged, or an image has several maps.
+        DataError: shards are damaged, or an image has several maps.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; --maps takes one with IMAGE_ID.npy files or .npz shards")
@@ -81,9 +91,7 @@ def find_maps(folder: Path) -> list[Batch]:
     )
     files = [Path(name).as_posix().removesuffix(".npy") for name in names if name.endswith(".npy")]
     batches = [Batch(folder, tuple(files[k : k + BATCH])) for k in range(0, len(files), BATCH)]
-    for name in names:
-        if name.endswith(".npz"):
-            batches += _shard_batches(folder / name)
+    batches += _shards([folder / name for name in names if name.endswith(".npz")])
     if not batches:
         raise UserError(f"{folder} holds no map: neither IMAGE_ID.npy files nor .npz shards")
     counts = Counter(image_id for batch in batches for image_id in batch.image_ids)
@@ -93,27 +101,49 @@ def find_maps(folder: Path) -> list[Batch]:
     return batches
 
 
-def _shard_batches(path: Path) -> Iterator[Batch]:
+def _shards(paths: list[Path]) -> list[Batch]:
+    batches, damaged = [], []
+    for path in paths:
+        try:
+            batches += _shard_batches(path)
+        except DataError as error:
+            damaged.append(f"\n  {error}")
+    if damaged:
+        named = f", the first {NAMED} of them" if len(damaged) > NAMED else ""
+        listed = "".join(damaged[:NAMED])
+        raise DataError(f"{len(damaged)} of {len(paths)} shards are damaged; nothing was scored{named}:{listed}")
+    return batches
+
+
+def _shard_batches(path: Path) -> list[Batch]:
+    """The batches of a shard; reads its ids and the shape of its maps only."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             stacked = {"image_ids", "maps"} <= set(arrays.files)
-            image_ids = [str(name) for name in arrays["image_ids"]] if stacked else arrays.files
-    except _UNREADABLE as error:
-        raise DataError(f"{path} is not a readable .npz shard: {error}") from None
-    if stacked:
-        _check_stack(path, len(image_ids))
-    for k in range(0, len(image_ids), BATCH):
-        yield Batch(path, tuple(image_ids[k : k + BATCH]), k if stacked else -1)
+            image_ids = _texts(arrays["image_ids"]) if stacked else arrays.files
+        shape = _stack_shape(path) if stacked else ()
+    except Exception as error:  # see Batch.read
+        raise DataError(f"{path} is not a readable .npz shard: {_reason(error)}") from None
+    if stacked and (len(shape) != 3 or shape[0] != len(image_ids)):
+        found = f"for its {len(image_ids)} image_ids, found {shape}"
+        raise DataError(f"{path}: expected maps of shape ({len(image_ids)}, h, w) {found}")
+    starts = range(0, len(image_ids), BATCH)
+    return [Batch(path, tuple(image_ids[k : k + BATCH]), k if stacked else -1) for k in starts]
 
 
-def _check_stack(path: Path, images: int) -> None:
-    """Raise a DataError unless ``maps`` is ``(images, h, w)``, from its header alone."""
+def _texts(image_ids: NDArray[Any]) -> list[str]:
+    """Ids as text, whether they were stored as text, bytes or numbers."""
+    if image_ids.ndim != 1:
+        raise ValueError(f"expected image_ids of shape (n,), found {image_ids.shape}")
+    return [k.decode() if isinstance(k, bytes) else str(k) for k in image_ids.tolist()]
+
+
+def _stack_shape(path: Path) -> tuple[int, ...]:
+    """Shape of a shard's ``maps``, from its header alone."""
     with zipfile.ZipFile(path) as archive, archive.open("maps.npy") as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape = read(stream)[0]
-    if len(shape) != 3 or shape[0] != images:
-        raise DataError(f"{path}: expected maps of shape ({images}, h, w) for its {images} image_ids, found {shape}")
+        return tuple(read(stream)[0])
 
 
 def protocol_map(batch: Batch, position: int, size: int) -> NDArray[np.float64]:
@@ -124,8 +154,8 @@ def protocol_map(batch: Batch, position: int, size: int) -> NDArray[np.float64]:
     """
     try:
         stored = batch.read(position)
-    except _UNREADABLE as error:
-        raise DataError(f"{batch.name(position)}: cannot be read: {error}") from None
+    except Exception as error:  # see Batch.read
+        raise DataError(f"{batch.name(position)}: cannot be read: {_reason(error)}") from None
     problem = _problem(stored)
     if problem:
         raise DataError(f"{batch.name(position)}: {problem}")
@@ -142,6 +172,6 @@ def _problem(stored: NDArray[Any]) -> str:
     if stored.min() >= 0 and stored.max() <= 1:
         return ""
     missing = int(np.isnan(stored).sum())
-    return (
-        f"{missing} values are NaN" if missing else f"values in [0, 1] expected, found {stored.min()} … {stored.max()}"
-    )
+    if missing:
+        return f"NaN in {missing} of {stored.size} values"
+    return f"expected values in [0, 1], found {stored.min()} … {stored.max()}; normalise the map, for example min-max"

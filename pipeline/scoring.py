@@ -1,10 +1,12 @@
 """Scores a folder of maps against ground truth, in several processes, one batch of maps in memory per process."""
 
+import json
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -44,8 +46,8 @@ class Protocol:
     size: int = 224
 
     def __post_init__(self) -> None:
-        if not 0 < self.interval <= 0.5:
-            raise UserError(f"--interval must lie in (0, 0.5], found {self.interval:g}")
+        if not 1e-6 <= self.interval <= 0.5:
+            raise UserError(f"--interval must lie in 0.000001 … 0.5, found {self.interval:g}")
         if not self.iou or not all(0 < delta <= 1 for delta in self.iou) or len(set(self.iou)) < len(self.iou):
             found = " ".join(f"{delta:g}" for delta in self.iou)
             raise UserError(f"--iou takes different criteria in (0, 1], such as 0.3 0.5 0.7; found {found}")
@@ -100,7 +102,7 @@ class Tally:
                 return result | {"pxap": self.pixels.value()}
             except ValueError as error:
                 raise DataError(f"PxAP is not defined: {error}") from None
-        names = [f"{delta:g}" for delta in self.protocol.iou]
+        names = [str(delta) for delta in self.protocol.iou]
         best = self.curve.max_box_acc()
         return result | {
             "contours": self.protocol.contours,
@@ -141,14 +143,21 @@ def score(
         if part is not None:
             total.merge(part)
     if total.damaged:
-        if total.images:
-            show(total.result(), f"without the damaged ones: {total.images} of {len(mapped)} images")
-        listed = "\n".join(f"  {line}" for line in total.damaged[:NAMED])
-        raise DataError(
-            f"{len(total.damaged)} of {len(mapped)} images could not be scored"
-            f"{f', the first {NAMED} of them' if len(total.damaged) > NAMED else ''}:\n{listed}"
-        )
+        raise _damage(total)
     return total.result()
+
+
+def _damage(total: Tally) -> DataError:
+    """The error that names what could not be scored; what could be is shown first, to the last digit."""
+    images = total.images + len(total.damaged)
+    if total.images:
+        with suppress(DataError):  # the rest alone may have no foreground
+            rest = total.result()
+            show(rest, f"without the damaged ones: {total.images} of {images} images")
+            console.say(json.dumps(rest))
+    listed = "\n".join(f"  {line}" for line in total.damaged[:NAMED])
+    named = f", the first {NAMED} of them" if len(total.damaged) > NAMED else ""
+    return DataError(f"{len(total.damaged)} of {images} images could not be scored{named}:\n{listed}")
 
 
 def show(result: dict[str, Any], title: str) -> None:

@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.loading import read_mask
 from pipeline.errors import DataError, UserError
 from pipeline.wsol.boxes import to_protocol
 
 #: How many offenders a message names; all of them are counted.
 NAMED = 10
+#: Above any side of an image, and far below where the conversion to integers would overflow.
+_MOST_PIXELS = 1e9
 
 
 def some(items: Sequence[str]) -> str:
@@ -69,9 +71,9 @@ class MaskTruth:
         Raises:
             DataError: a mask is not an image.
         """
-        foreground = np.any([_read_mask(path, size) for path in self.masks[index]], axis=0)
+        foreground = np.any([read_mask(path, size) for path in self.masks[index]], axis=0)
         ignored = self.ignored[index]
-        outside = np.zeros_like(foreground) if ignored is None else _read_mask(ignored, size)
+        outside = np.zeros_like(foreground) if ignored is None else read_mask(ignored, size)
         return foreground, outside & ~foreground
 
     def check_files(self) -> None:
@@ -88,13 +90,6 @@ class MaskTruth:
 Truth = BoxTruth | MaskTruth
 
 
-def _read_mask(path: Path, size: int) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise DataError(f"mask {path} is not an image OpenCV can read")
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
-
-
 def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
     """``(where, fields)`` of each line; an id may hold commas."""
     if not path.is_file():
@@ -102,8 +97,12 @@ def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
             f"{path} does not exist. --truth takes a folder with image_ids.txt, image_sizes.txt (boxes) and "
             "localization.txt, or with the manifest.parquet that `prepare` wrote."
         )
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}") from None
     width = columns.count(",")
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             fields = [field.strip() for field in line.rsplit(",", width)]
             if len(fields) != width + 1:
@@ -117,8 +116,8 @@ def _numbers(where: str, fields: Sequence[str]) -> list[float]:
         numbers = [float(field) for field in fields]
     except ValueError:
         raise DataError(f"{where}: expected numbers, found {', '.join(fields)}") from None
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{where}: expected finite numbers, found {', '.join(fields)}")
+    if not (np.abs(numbers) < _MOST_PIXELS).all():
+        raise DataError(f"{where}: expected numbers of pixels, found {', '.join(fields)}")
     return numbers
 
 
@@ -189,9 +188,15 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
     for where, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
         if image_id.count(",") >= 2 and image_id.rsplit(",", 2)[0] in positions:
             raise DataError(f"{where}: expected id,mask,ignore, found a box. Boxes are scored with --metric boxes.")
-        if image_id in positions:
-            masks[positions[image_id]].append(root / mask)
-            ignored[positions[image_id]] = root / ignore if ignore else ignored[positions[image_id]]
+        if not mask:
+            raise DataError(f"{where}: expected id,mask,ignore, found no mask")
+        if image_id not in positions:
+            continue
+        position = positions[image_id]
+        if ignore and masks[position]:
+            raise DataError(f"{where}: {image_id} has an ignore mask, which belongs on the image's first line only")
+        masks[position].append(root / mask)
+        ignored[position] = root / ignore if ignore else ignored[position]
     _require_all(folder / "localization.txt", positions, np.array([bool(paths) for paths in masks]))
     truth = MaskTruth(list(positions), masks, ignored)
     truth.check_files()
@@ -206,7 +211,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
     """
     from pipeline.manifest import read_dataset  # pandas takes longer to import than most sets to score
 
-    dataset = read_dataset(folder)
+    # Boxes need no image; where the masks lie is the user's to say.
+    dataset = read_dataset(folder, mask_root if masks else folder)
     splits = sorted(set(dataset.rows["split"][dataset.rows["image_id"].isin(list(mapped))]))
     if not splits:
         raise DataError(f"no map bears an image_id of {folder / 'manifest.parquet'}")
@@ -222,9 +228,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
         sizes = np.array([(row.width, row.height) for row in rows], np.float64)
         owners = np.repeat(np.arange(len(images)), [len(row.boxes) for row in rows])
         return _group_boxes(list(images), sizes, owners, np.concatenate([row.boxes for row in rows]))
-    root = mask_root or dataset.root
-    ignored = [root / row.ignore_mask if row.ignore_mask else None for row in rows]
-    truth = MaskTruth(list(images), [[root / row.mask] for row in rows if row.mask], ignored)
+    ignored = [dataset.root / row.ignore_mask if row.ignore_mask else None for row in rows]
+    truth = MaskTruth(list(images), [[dataset.root / row.mask] for row in rows if row.mask], ignored)
     truth.check_files()
     return truth
 

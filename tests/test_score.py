@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -157,9 +158,9 @@ def test_missing_and_extra_maps_are_counted_before_anything_is_scored(tmp_path, 
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        (np.full((5, 5), np.nan), "25 values are NaN"),
-        (np.full((5, 5), 1.5), r"values in \[0, 1\] expected, found 1.5 … 1.5"),
-        (np.full((224, 224), -0.1), r"values in \[0, 1\] expected, found -0.1"),
+        (np.full((5, 5), np.nan), "NaN in 25 of 25 values"),
+        (np.full((5, 5), 1.5), r"expected values in \[0, 1\], found 1.5 … 1.5"),
+        (np.full((224, 224), -0.1), r"expected values in \[0, 1\], found -0.1"),
         (np.zeros((3, 5, 5)), r"expected a map of shape \(h, w\), found \(3, 5, 5\)"),
         (np.zeros((0, 5)), r"found \(0, 5\)"),
         (np.full((5, 5), "x"), "expected numbers, found <U1"),
@@ -173,7 +174,11 @@ def test_a_damaged_map_is_named_and_the_others_are_scored(tmp_path, capsys, dama
     truth = simple_truth(tmp_path / "truth", list(maps))
     with pytest.raises(DataError, match=f"1 of 66 images could not be scored:\n.*d1/004.jpg.npy: .*{message}"):
         score(tmp_path / "maps", truth, Protocol(), processes=processes)
-    assert "65 of 66 images" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "65 of 66 images" in shown
+    rest = {k: v for k, v in maps.items() if k != "d1/004.jpg"}
+    alone = score(save_npy(tmp_path / "rest", rest), simple_truth(tmp_path / "rest_truth", list(rest)), Protocol())
+    assert json.dumps(alone) in shown.splitlines()
 
 
 def test_of_many_damaged_maps_ten_are_named(tmp_path):
@@ -206,11 +211,69 @@ def test_a_shard_that_is_no_shard(tmp_path):
     (tmp_path / "maps" / "0.npz").write_text("no zip")
     with pytest.raises(DataError, match=r"0\.npz is not a readable \.npz shard"):
         score(tmp_path / "maps", truth, Protocol())
+    np.savez(tmp_path / "maps" / "0.npz", image_ids=np.array("a"), maps=np.zeros((1, 5, 5)))
+    with pytest.raises(DataError, match=r"expected image_ids of shape \(n,\), found \(\)"):
+        score(tmp_path / "maps", truth, Protocol())
     np.savez(tmp_path / "maps" / "0.npz", image_ids=np.array(["a"]), maps=np.zeros((1, 2, 5, 5)))
     with pytest.raises(
         DataError, match=r"expected maps of shape \(1, h, w\) for its 1 image_ids, found \(1, 2, 5, 5\)"
     ):
         score(tmp_path / "maps", truth, Protocol())
+
+
+def test_all_damaged_shards_are_counted_before_anything_is_scored(tmp_path):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    maps = save_npy(tmp_path / "maps", {"a": np.eye(4)})
+    for k in range(12):
+        (maps / f"{k:02d}.npz").write_bytes(b"")
+    with pytest.raises(DataError, match="12 of 12 shards are damaged; nothing was scored, the first 10") as error:
+        score(maps, truth, Protocol())
+    assert str(error.value).count(".npz shard") == 10
+
+
+@pytest.mark.parametrize("save", [save_stack, save_named])
+def test_maps_damaged_within_their_shard_are_named_and_the_others_are_scored(tmp_path, capsys, save):
+    maps = small_maps(6)
+    folder = save(tmp_path / "maps", maps)
+    truth = simple_truth(tmp_path / "truth", [*maps, "whole"])
+    save_npy(folder, {"whole": np.eye(4)})
+    (shard,) = folder.glob("*.npz")
+    content = bytearray(shard.read_bytes())
+    with zipfile.ZipFile(shard) as archive:
+        name = "maps.npy" if save is save_stack else "d0/003.jpg.npy"
+        entry = archive.getinfo(name)
+    end = entry.header_offset + 30 + len(name) + entry.compress_size
+    content[end - 20 : end] = bytes(20)
+    shard.write_bytes(content)
+    damaged = 6 if save is save_stack else 1
+    with pytest.raises(DataError, match=f"{damaged} of 7 images could not be scored:.*") as error:
+        score(folder, truth, Protocol())
+    assert f"{shard}, d0/003.jpg: cannot be read: " in str(error.value)
+    assert f"{7 - damaged} of 7 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'descr': ('<f8'\n"])
+def test_a_file_that_is_no_array_is_named(tmp_path, content):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    maps = save_npy(tmp_path / "maps", {"a": np.zeros((4, 4))})
+    (maps / "a.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read: \S+"):
+        score(maps, truth, Protocol())
+
+
+def test_ids_of_a_shard_may_be_bytes(tmp_path):
+    maps = small_maps(3)
+    (tmp_path / "maps").mkdir()
+    np.savez(tmp_path / "maps" / "0.npz", image_ids=np.array(list(maps), "S"), maps=np.stack(list(maps.values())))
+    assert score(tmp_path / "maps", simple_truth(tmp_path / "truth", list(maps)), Protocol())["images"] == 3
+
+
+def test_criteria_that_differ_in_a_late_digit_have_names_of_their_own(tmp_path):
+    maps = {"a": np.pad(np.ones((10, 10)), 2)}
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    iou = (49 / 121, 49 / 121 + 1e-9)
+    result = score(save_npy(tmp_path / "maps", maps), truth, Protocol(size=14, iou=iou))
+    assert result["max_box_acc"] == {str(iou[0]): 100.0, str(iou[1]): 0.0}
 
 
 def test_two_maps_of_one_image(tmp_path):
@@ -233,6 +296,7 @@ def test_masks_without_any_foreground(tmp_path):
     ("options", "message"),
     [
         ({"interval": 0.0}, "--interval must lie in"),
+        ({"interval": 1e-9}, "--interval must lie in"),
         ({"iou": (30.0,)}, r"--iou takes different criteria in \(0, 1\]"),
         ({"iou": (0.5, 0.5)}, "--iou takes different criteria"),
         ({"size": 0}, "--size must lie in"),

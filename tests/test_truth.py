@@ -57,7 +57,8 @@ def test_an_id_may_hold_commas(tmp_path):
         ("image_sizes", "a,10,10\n", "no line for 1 of 2 images: b"),
         ("localization", "a,1,1,2,2\n", "no line for 1 of 2 images: b"),
         ("localization", "a,1,1,2,x\n", "line 1: expected numbers, found 1, 1, 2, x"),
-        ("localization", "a,1,1,2,nan\n", "expected finite numbers"),
+        ("localization", "a,1,1,2,nan\n", "expected numbers of pixels, found 1, 1, 2, nan"),
+        ("localization", "a,1,1,2,1e30\n", "expected numbers of pixels, found 1, 1, 2, 1e30"),
         ("localization", "a,5,1,2,2\n", "expected x0 ≤ x1 and y0 ≤ y1, found 5, 1, 2, 2"),
         ("localization", "a,m.png,i.png\n", "expected id,x0,y0,x1,y1, found 'a,m.png,i.png'. Masks are"),
     ],
@@ -86,6 +87,29 @@ def test_masks_are_united_and_foreground_is_never_ignored(tmp_path):
     assert not truth.read(1, 4)[1].any()
 
 
+def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
+    folder = write_truth(tmp_path, image_ids="\ufeffa\n", image_sizes="\ufeffa,9,9\n", localization="\ufeffa,0,0,4,4\n")
+    assert read_text_boxes(folder).image_ids == ["a"]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "image_ids.txt").write_bytes("é.jpg\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"image_ids\.txt is not UTF-8 text"):
+        read_text_boxes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,,\n", "line 1: expected id,mask,ignore, found no mask"),
+        ("a,m.png,i.png\na,n.png,j.png\n", "line 2: a has an ignore mask, which belongs on the image's first line"),
+    ],
+)
+def test_a_bad_line_of_masks_is_named(tmp_path, lines, message):
+    with pytest.raises(DataError, match=message):
+        read_text_masks(write_truth(tmp_path, image_ids="a\n", localization=lines), None)
+
+
 def test_missing_masks_are_counted(tmp_path):
     lines = "".join(f"a,m{k:02d}.png,\n" for k in range(12))
     with pytest.raises(DataError, match=r"12 of 12 masks do not exist: .*m00\.png.*\(2 more\)\. .*--mask-root"):
@@ -101,7 +125,7 @@ def test_boxes_in_place_of_masks_are_recognised(tmp_path):
 def test_a_damaged_mask_is_named(tmp_path):
     (tmp_path / "m.png").write_text("no image")
     truth = read_text_masks(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"), None)
-    with pytest.raises(DataError, match=r"m\.png is not an image"):
+    with pytest.raises(DataError, match=r"m\.png is missing or not an image"):
         truth.read(0, 4)
 
 
@@ -140,6 +164,17 @@ def test_masks_of_a_manifest(tmp_path):
     foreground, ignored = truth.read(1, 2)
     assert foreground.tolist() == [[True, False], [False, False]]
     assert not ignored.any()
+
+
+def test_a_manifest_whose_image_root_is_elsewhere(tmp_path):
+    folder = write_manifest(tmp_path)
+    (folder / "images").rename(folder / "moved")
+    assert read_truth(folder, masks=False, mask_root=None, mapped=["t1"]).image_ids == ["t1", "t2"]
+    truth = read_truth(folder, masks=True, mask_root=folder / "moved", mapped=["t1"])
+    assert isinstance(truth, MaskTruth)
+    assert truth.read(0, 2)[0].any()
+    with pytest.raises(DataError, match=r"image root .*images does not exist"):
+        read_truth(folder, masks=True, mask_root=None, mapped=["t1"])
 
 
 @pytest.mark.parametrize(("masks", "what"), [(True, "mask"), (False, "box")])

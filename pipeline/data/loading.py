@@ -33,15 +33,18 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
-    """``(size, size)``, the protocol's frame: grayscale in [0, 1], nearest neighbour, foreground above 0.5.
+    """``(size, size)``: nearest neighbour, foreground wherever the stored grey value is not zero.
+
+    Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020, compare the grey values
+    0 to 255 with 0.5, not with half of 255: masks may hold 1 for the object, or the number of an instance.
 
     Raises:
         DataError: the file is missing or is no image.
     """
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     if mask is None:
-        raise DataError(f"{path.absolute()} cannot be read as a mask; restore it and run prepare again.")
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 127.5)
+        raise DataError(f"mask {path.absolute()} is missing or not an image OpenCV can read; restore it and run again.")
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def read_squashed(path: Path, size: int) -> NDArray[np.uint8]:

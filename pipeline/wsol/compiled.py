@@ -10,4 +10,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def compiled(function: _Function) -> _Function:
     """Compile on first call; later processes load the machine code from the cache beside the module."""
-    return cast(_Function, numba.njit(cache=True, nogil=True)(function))
+    try:
+        kernel = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither the module's folder nor the user's cache can be written, as in some containers
+        kernel = numba.njit(nogil=True)(function)
+    return cast(_Function, kernel)

@@ -42,10 +42,20 @@ def test_squashed_to_a_square_channels_first(tmp_path):
     assert (squashed[:, :, 5:] == 200).all()
 
 
-def test_masks_are_nearest_neighbour_above_one_half(tmp_path):
+def test_masks_are_nearest_neighbour_and_every_grey_value_but_zero_is_foreground(tmp_path):
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), np.array([[0, 127], [128, 255]], np.uint8))
-    assert read_mask(path, 4).astype(int).tolist() == [[0] * 4, [0] * 4, [1] * 4, [1] * 4]
+    cv2.imwrite(str(path), np.array([[0, 1], [127, 0]], np.uint8))
+    assert read_mask(path, 4).astype(int).tolist() == [[0, 0, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2
+
+
+def test_orientation_tags_of_masks_are_not_applied(tmp_path):
+    path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90°
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(path, exif=exif)
+    assert read_mask(path, 2).tolist() == [[True, False]] * 2
 
 
 @pytest.mark.parametrize("read", [read_image, lambda path: read_mask(path, 8)])
