@@ -85,6 +85,7 @@ class TrainParams(_Group):
     clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     freeze_batch_norm: bool
+    freeze_backbone: bool
     select: Literal["last", "best"]
     precision: Literal["float32", "bfloat16", "float16"]
     channels_last: bool
@@ -108,17 +109,20 @@ class TrainParams(_Group):
 class ExtractCamsParams(_Group):
     """From images and model to maps."""
 
-    method: Literal["cam", "grad_cam", "grad_cam_plus_plus", "layer_cam"]
+    method: Literal["cam", "grad_cam", "grad_cam_plus_plus", "layer_cam", "ddt"]
     clamp_negative_weights: bool
     relu: bool
     acol_map: Literal["fused", "first", "second"]
+    ddt_layers: Annotated[list[str], Field(min_length=1)]
+    ddt_size: int = Field(ge=32)
+    ddt_context: float = Field(ge=0)
     ten_crop: bool
     batch_size: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ExtractCamsParams":
         if self.clamp_negative_weights and self.method != "cam":
-            raise ValueError(f"clamp_negative_weights is about the weights of cam; {self.method} takes gradients")
+            raise ValueError(f"clamp_negative_weights is about the weights of cam, which {self.method} does not use")
         return self
 
 
@@ -162,7 +166,7 @@ class Params(_Group):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":
-        if self.train.head == "acol" and self.extract_cams.method != "cam":
+        if self.train.head == "acol" and self.extract_cams.method not in ("cam", "ddt"):
             raise ValueError(
                 f"extract_cams.method {self.extract_cams.method} does not know the two branches of train.head acol; "
                 "set it to cam"

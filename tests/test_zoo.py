@@ -67,6 +67,7 @@ def test_every_preset_runs(project, path):
         {"train.head": "conv", "train.erasing": "rdap", "train.ema": 0.9, "train.select": "best"},
         {"train.head": "acol", "train.erasing": "has", "extract_cams.acol_map": "second"},
         {"train.erasing": "ae", "train.optimizer": "adamw", "train.precision": "bfloat16"},
+        {"extract_cams.method": "ddt", "extract_cams.ddt_size": 96, "train.freeze_backbone": True},
         {"train.stride": 8, "train.schedule": "one_cycle", "train.channels_last": False, "extract_cams.ten_crop": True},
     ],
     ids=str,

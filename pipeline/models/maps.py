@@ -1,11 +1,13 @@
 """Maps of classes from trained networks, by any of the methods, and their logits."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import ten_crop
 
+from pipeline.models.foreground import Foreground
 from pipeline.models.heads import AcolHead
 from pipeline.models.localizer import Localizer, erase_found
 from pipeline.params import ExtractCamsParams
@@ -18,6 +20,21 @@ _BY_GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class Views:
+    """The same images in several sizes.
+
+    Attributes:
+        whole: ``(N, 3, S, S)``, the network's input.
+        resized: ``(N, 3, R, R)``, where ten crops of side S are to classify.
+        large: ``(N, 3, L, L)``, where deep descriptor transforming is to localize.
+    """
+
+    whole: Tensor
+    resized: Tensor | None = None
+    large: Tensor | None = None
+
+
 class Extractor:
     """Classes, maps and logits of batches of images.
 
@@ -25,33 +42,41 @@ class Extractor:
         networks: one, or those of adversarial erasing in their order, of which the first classifies.
         ae_threshold: share of a map's maximum from which the next network's image is erased.
         settings: the method.
+        foreground: of method ``ddt``: the fitted projections.
     """
 
-    def __init__(self, networks: Sequence[Localizer], ae_threshold: float, settings: ExtractCamsParams) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Localizer],
+        ae_threshold: float,
+        settings: ExtractCamsParams,
+        foreground: Foreground | None = None,
+    ) -> None:
         self.networks, self.ae_threshold, self.settings = networks, ae_threshold, settings
+        self.foreground = foreground
         for network in networks:
             if isinstance(network.head, AcolHead):
                 network.head.select = settings.acol_map
 
-    def __call__(self, labels: Tensor, images: Tensor, larger: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Extract from images ``(N, 3, S, S)`` with labels ``(N,)``.
-
-        Args:
-            larger: the same images ``(N, 3, R, R)``, where ten crops of side S are to classify.
+    def __call__(self, labels: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+        """Extract from images with labels ``(N,)``.
 
         Returns:
             Classes ``(N, 2)``, true and predicted, their maps ``(N, 2, h, w)`` and logits ``(N, C)``.
         """
-        network = self.networks[0]
-        features = network.features(images)
-        logits = network.head(features)[0] if larger is None else ten_crop_logits(network, larger, images.shape[-1])
+        network, side = self.networks[0], views.whole.shape[-1]
+        features = network.features(views.whole)
+        logits = network.head(features)[0] if views.resized is None else ten_crop_logits(network, views.resized, side)
         classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
-        return classes, self._maps(features, images, classes), logits
+        return classes, self._maps(features, views, classes), logits
 
-    def _maps(self, features: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+    def _maps(self, features: Tensor, views: Views, classes: Tensor) -> Tensor:
+        if self.foreground and views.large is not None:
+            # It knows no classes: one map for all of them.
+            return self.foreground(views.large, views.whole)[:, None].expand(-1, classes.shape[1], -1, -1)
         if len(self.networks) == 1:
             return class_maps(self.networks[0], features, classes, self.settings)
-        each = [self._union(features, images, classes[:, m]) for m in range(classes.shape[1])]
+        each = [self._union(features, views.whole, classes[:, m]) for m in range(classes.shape[1])]
         return torch.stack(each, dim=1)
 
     def _union(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Maps of the true and the predicted class for every val and test image, at the resolution of the features.
 
-Reads data/prepared, the images, models/model.pt, extract_cams.*, train.crop and train.resize; writes
+Reads data/prepared, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop and
+train.resize; writes
 cams/{val,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predicted, maps (n, 2, h, w) float32 and logits
 (n, C) float32. A new threshold never comes back here, and another map method never trains again.
 """
 
 from collections.abc import Iterator
-from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from pipeline import console
 from pipeline.data.loading import batches
 from pipeline.files import CAMS, EVALUATED_SPLITS, MODELS, SHARD_SIZE, replacing_folder, write_shard
 from pipeline.manifest import Dataset, read_dataset
-from pipeline.models.localizer import device, load_localizers
-from pipeline.models.maps import Extractor
+from pipeline.models.foreground import Foreground
+from pipeline.models.localizer import Localizer, device, load_localizers
+from pipeline.models.maps import Extractor, Views
 from pipeline.params import Params
 
 Shard = dict[str, NDArray[Any]]
@@ -30,9 +32,9 @@ def run(params: Params) -> dict[str, Any]:
     """Extract the maps; returns the number of images per split."""
     dataset = read_dataset()
     networks, architecture = load_localizers(MODELS / "model.pt")
-    extractor = Extractor(
-        [network.to(device()) for network in networks], architecture["ae_threshold"], params.extract_cams
-    )
+    networks = [network.to(device()) for network in networks]
+    foreground = _fitted_foreground(networks[0], dataset, params) if params.extract_cams.method == "ddt" else None
+    extractor = Extractor(networks, architecture["ae_threshold"], params.extract_cams, foreground)
     counts = {}
     with replacing_folder(CAMS) as folder:
         for split in EVALUATED_SPLITS:
@@ -45,32 +47,54 @@ def run(params: Params) -> dict[str, Any]:
     return counts
 
 
+@torch.no_grad()
+def _fitted_foreground(network: Localizer, dataset: Dataset, params: Params) -> Foreground:
+    settings, paths = params.extract_cams, _paths(dataset, "train")
+    foreground = Foreground(network, settings.ddt_layers, settings.ddt_context)
+    groups = _groups(np.arange(len(paths)), settings.batch_size)
+    large, small = (batches(paths, groups, size) for size in (settings.ddt_size, params.train.crop))
+    progress = console.progress(zip(large, small, strict=True), len(groups), "descriptors of train", "batches")
+    foreground.fit((_to_device(one), _to_device(other)) for one, other in progress)
+    return foreground
+
+
 def _shards(dataset: Dataset, split: str, extractor: Extractor, params: Params) -> Iterator[Shard]:
     rows = dataset.split(split)
-    paths = [dataset.root / Path(path) for path in rows["path"]]
     labels = np.array([labels[0] for labels in rows["labels"]], np.int64)
     ids = rows["image_id"].to_numpy(dtype=str)
     for start in range(0, len(rows), SHARD_SIZE):
         positions = np.arange(start, min(start + SHARD_SIZE, len(rows)))
-        size = params.extract_cams.batch_size
-        groups = np.split(positions, range(size, len(positions), size))
-        read = partial(batches, paths, groups)
-        # Ten crops are cut from the larger image; a map is always of the whole image at the size of the crop.
-        larger = read(params.train.resize) if params.extract_cams.ten_crop else [None] * len(groups)
-        parts = [
-            _forward(extractor, labels[group], whole, large)
-            for group, whole, large in zip(groups, read(params.train.crop), larger, strict=True)
-        ]
+        groups = _groups(positions, params.extract_cams.batch_size)
+        views = _views(_paths(dataset, split), groups, params)
+        parts = [_forward(extractor, labels[group], view) for group, view in zip(groups, views, strict=True)]
         shard = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         yield {"image_ids": ids[positions]} | shard
 
 
+def _paths(dataset: Dataset, split: str) -> list[Path]:
+    return [dataset.root / Path(path) for path in dataset.split(split)["path"]]
+
+
+def _groups(positions: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return np.split(positions, range(size, len(positions), size))
+
+
+def _views(paths: list[Path], groups: list[NDArray[np.int64]], params: Params) -> Iterator[Views]:
+    """The images of each group, in the sizes that the method needs; files are read once for each size."""
+    settings = params.extract_cams
+    sizes = (
+        params.train.crop,
+        params.train.resize if settings.ten_crop else None,
+        settings.ddt_size if settings.method == "ddt" else None,
+    )
+    read = [repeat(None) if size is None else map(_to_device, batches(paths, groups, size)) for size in sizes]
+    for _, *views in zip(groups, *read, strict=False):
+        yield Views(*views)
+
+
 @torch.no_grad()
-def _forward(
-    extractor: Extractor, labels: NDArray[np.int64], images: NDArray[np.uint8], larger: NDArray[np.uint8] | None
-) -> Shard:
-    large = None if larger is None else _to_device(larger)
-    classes, maps, logits = extractor(_to_device(labels), _to_device(images), large)
+def _forward(extractor: Extractor, labels: NDArray[np.int64], views: Views) -> Shard:
+    classes, maps, logits = extractor(_to_device(labels), views)
     return {"classes": classes.cpu().numpy(), "maps": maps.cpu().numpy(), "logits": logits.cpu().numpy()}
 
 

@@ -67,8 +67,7 @@ class Trainer:
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.network = network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.earlier = [found.to(self.device).eval() for found in earlier]
-        if settings.freeze_batch_norm:
-            _freeze_batch_norm(network)
+        _train_mode(network, settings)
         self.average = _moving_average(network, settings.ema) if settings.ema else None
         self.parallel = DistributedDataParallel(network) if world_size() > 1 else None
         forward = self.parallel or self.network
@@ -124,9 +123,7 @@ class Trainer:
         self._say(row)
 
     def _train_epoch(self, train: LabelledImages) -> None:
-        self.network.train()
-        if self.settings.freeze_batch_norm:
-            _freeze_batch_norm(self.network)
+        _train_mode(self.network, self.settings)
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(train.paths))
         size, steps = self._batch_size(train), self._steps(train)
         part = _part_of(size)
@@ -256,6 +253,15 @@ def _part_of(size: int) -> slice:
 def _moving_average(network: Localizer, decay: float) -> AveragedModel:
     """Exponential moving average of weights and batch statistics (Polyak and Juditsky, 1992)."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+
+def _train_mode(network: Localizer, settings: TrainParams) -> None:
+    """Everything trains but what the settings freeze."""
+    network.train()
+    if settings.freeze_backbone:
+        network.backbone.eval().requires_grad_(False)
+    if settings.freeze_batch_norm:
+        _freeze_batch_norm(network)
 
 
 def _freeze_batch_norm(network: nn.Module) -> None:

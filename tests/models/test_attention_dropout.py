@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
-from pipeline.models.backbones import BACKBONES
+from pipeline.models.backbones import build_backbone
 from pipeline.wsol.erasing import attention_drop_mask, attention_importance, region_drop_mask
 
 KINDS = {
@@ -177,8 +177,8 @@ def test_unknown_sites_are_named_and_nothing_is_inserted():
 
 
 def test_the_papers_sites_of_a_resnet():
-    network = BACKBONES["resnet18"]()
+    network = build_backbone("resnet18", 16)
     insert_after(network, ["layer3.0", "layer4.0", "layer4.1"], lambda: AttentionDropout(0.75, 0.9))
     assert sum(isinstance(module, AttentionDropout) for module in network.modules()) == 3
-    assert list(network.state_dict()) == list(BACKBONES["resnet18"]().state_dict())
+    assert list(network.state_dict()) == list(build_backbone("resnet18", 16).state_dict())
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 512, 4, 4)

@@ -5,14 +5,14 @@ import torch
 
 from pipeline.models.heads import build_head
 from pipeline.models.localizer import Localizer, erase_found
-from pipeline.models.maps import Extractor, class_maps, ten_crop_logits
+from pipeline.models.maps import Extractor, Views, class_maps, ten_crop_logits
 from pipeline.params import ExtractCamsParams
 from pipeline.wsol.cam import normalize_maps
 from tests.training.trainings import settings, small_network
 
 SETTINGS = {
     "method": "cam", "clamp_negative_weights": False, "relu": False, "acol_map": "fused", "ten_crop": False,
-    "batch_size": 4,
+    "batch_size": 4, "ddt_layers": ["2", "5"], "ddt_size": 32, "ddt_context": 0.25,
 }  # fmt: skip
 CLASSES = torch.tensor([[0, 1], [1, 0]])
 
@@ -65,7 +65,7 @@ def test_relu_cuts_negative_values(images):
 def test_classes_are_true_and_predicted(images):
     network = network_with()
     labels = torch.tensor([1, 1])
-    classes, maps, logits = Extractor([network], 0.5, how())(labels, images, None)
+    classes, maps, logits = Extractor([network], 0.5, how())(labels, Views(images))
     assert torch.equal(classes, torch.stack([labels, logits.argmax(dim=1)], dim=1))
     assert torch.equal(logits, network(images)[0])
     torch.testing.assert_close(maps, network.head.class_maps(network.features(images), classes))
@@ -75,7 +75,7 @@ def test_classes_are_true_and_predicted(images):
 def test_two_networks_of_adversarial_erasing_give_the_union_of_their_maps(images):
     networks = [network_with(seed=seed) for seed in (0, 1)]
     labels = torch.tensor([0, 1])
-    classes, maps, logits = Extractor(networks, 0.7, how())(labels, images, None)
+    classes, maps, logits = Extractor(networks, 0.7, how())(labels, Views(images))
     assert torch.equal(logits, networks[0](images)[0])
     for position in range(2):
         label = classes[:, position]
@@ -117,6 +117,6 @@ def test_ten_crops_classify_and_the_whole_image_localizes(images):
     network = network_with()
     larger = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 1])
-    _, maps, logits = Extractor([network], 0.5, how(ten_crop=True))(labels, images, larger)
+    _, maps, logits = Extractor([network], 0.5, how(ten_crop=True))(labels, Views(images, larger))
     assert torch.equal(logits, ten_crop_logits(network, larger, 32))
     torch.testing.assert_close(maps[:, 0], network.head.class_maps(network.features(images), labels[:, None])[:, 0])

@@ -153,6 +153,14 @@ def test_frozen_batch_norm_stays_as_it_was(images):
     assert not torch.equal(before["backbone.0.weight"], after["backbone.0.weight"])
 
 
+def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(images):
+    run = small_trainer(freeze_backbone=True)
+    before = weights(run)
+    run.fit(images, images)
+    after = weights(run)
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_keeps_float32_weights_and_learns(images, precision):
     run = small_trainer(precision=precision, epochs=6)
