@@ -205,14 +205,18 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """
     if not path.is_file():
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
-    return parse_params(path.read_bytes(), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return parse_params(text, str(path))
 
 
-def parse_params(text: str | bytes, source: str) -> Params:
+def parse_params(text: str, source: str) -> Params:
     """Validate the text of a parameters file; ``source`` names it in errors, which are those of :func:`load_params`."""
     try:
         tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise ParamsError(f"{source} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise ParamsError(f"{source} must hold groups of keys, found {type(tree).__name__}.")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -182,3 +183,10 @@ def test_a_missing_or_damaged_file_is_named():
     FILE.write_text("- a\n")
     with pytest.raises(ParamsError, match="the file: "):
         read_sweep(FILE)
+
+
+def test_the_documented_example_is_valid():
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), re.DOTALL)
+    FILE.write_text(example)
+    sweep = read_sweep(FILE)
+    assert (sweep.name, len(sweep.trials)) == ("lambda", 30)

@@ -26,7 +26,7 @@ from pathlib import Path
 from pipeline.trial import only_one, run_trial
 
 with only_one(Path("lock"), "the sweep") as lock:
-    run_trial("r", {}, Path("params.yaml").read_text(), lock)
+    run_trial("r", {"train.lambda": 0.7}, Path("params.yaml").read_text(), lock)
 """
 
 
