@@ -48,9 +48,9 @@ def rows(folder: Path):
 
 
 def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_path):
-    project = make_project(tmp_path / "project", {"train.epochs": 60})
+    project = make_project(tmp_path / "project", {"train.epochs": 15})
     (project / "params.yaml").rename(project / "long.yaml")
-    (project / "params.yaml").write_text((project / "long.yaml").read_text().replace("epochs: 60", "epochs: 1"))
+    (project / "params.yaml").write_text((project / "long.yaml").read_text().replace("epochs: 15", "epochs: 1"))
     (project / "sweep.yaml").write_text(SWEEP)
 
     listed = pipeline(project, "sweep", "sweep.yaml", "--dry-run")
@@ -89,7 +89,7 @@ def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_pat
     children = [row for row in rows(project) if row.info.run_id != parent.info.run_id]
     assert {row.data.tags["mlflow.parentRunId"] for row in children} == {parent.info.run_id}
     assert {row.info.run_id for row in children} == set(table["run_id"])
-    assert {row.data.params["train.epochs"] for row in children} == {"60"}
+    assert {row.data.params["train.epochs"] for row in children} == {"15"}
     assert parent.data.metrics["val/gt_known_iou50"] == pytest.approx(table["val.gt_known_iou50"][0])
 
     again = pipeline(project, "sweep", "sweep.yaml")
