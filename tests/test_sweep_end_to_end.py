@@ -13,7 +13,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.project import environment, executed, make_project, pipeline
+from tests.project import environment, executed, make_project
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,12 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
+def sweep(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The sweep to its end: four runs take longer than a single command may."""
+    command = [sys.executable, "-m", "pipeline", "sweep", "sweep.yaml", *options]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=3600)
+
+
 def rows(folder: Path):
     client = MlflowClient(f"sqlite:///{folder / '.wsol/mlflow.db'}")
     return client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -53,7 +59,7 @@ def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_pat
     (project / "params.yaml").write_text((project / "long.yaml").read_text().replace("epochs: 15", "epochs: 1"))
     (project / "sweep.yaml").write_text(SWEEP)
 
-    listed = pipeline(project, "sweep", "sweep.yaml", "--dry-run")
+    listed = sweep(project, "--dry-run")
     assert json.loads(listed.stdout) == {"sweep": "small", "trials": 4}
     assert not (project / ".wsol/workspaces").exists()
 
@@ -68,7 +74,7 @@ def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_pat
         process.kill()
     killed.communicate(timeout=60)
 
-    done = pipeline(project, "sweep", "sweep.yaml")
+    done = sweep(project)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"going on from the checkpoint after epoch \d+", done.stderr)
     assert {name: executed(done).count(name) for name in ("prepare", "train", "localize", "track")} == {
@@ -92,7 +98,7 @@ def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_pat
     assert {row.data.params["train.epochs"] for row in children} == {"15"}
     assert parent.data.metrics["val/gt_known_iou50"] == pytest.approx(table["val.gt_known_iou50"][0])
 
-    again = pipeline(project, "sweep", "sweep.yaml")
+    again = sweep(project)
     assert json.loads(again.stdout) == outcome
     assert executed(again) == []
     assert len(rows(project)) == 5
