@@ -167,6 +167,27 @@ def show() -> None:
     show_summary()
 
 
+@app.command(rich_help_panel="Tools")
+def sweep(
+    file: Annotated[Path, typer.Argument(help="YAML file: name, method, metric, space; see docs/sweeps.md")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the trials and run none")] = False,
+) -> None:
+    """Run the pipeline for many settings, each in its own workspace, and rank them on val.
+
+    Called again, it goes on where it was stopped. In MLflow the trials are the children of one run.
+    """
+    from pipeline.sweep import check_sweep, list_trials, run_sweep
+    from pipeline.sweep_space import read_sweep
+
+    trials = read_sweep(file)
+    if dry_run:
+        check_sweep(trials)
+        list_trials(trials)
+        print(json.dumps({"sweep": trials.name, "trials": len(trials.trials)}))
+    else:
+        print(json.dumps(run_sweep(trials)))
+
+
 @workspace_app.command("create")
 def create_workspace(
     run: Annotated[str, typer.Argument(help="name of the run")],

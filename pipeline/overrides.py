@@ -51,6 +51,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise ParamsError(f"{text!r}: {value!r} is not a value as it could stand in params.yaml.") from None
 
 
+def written(overrides: Mapping[str, Any]) -> str:
+    """Overrides as a user writes them: ``train.lambda=0.01, seed=1``."""
+    return ", ".join(f"{key}={value}" for key, value in overrides.items())
+
+
 def value_of(text: str, key: str) -> Any:
     """The value of a dotted key in the text of a parameters file; None where it is missing."""
     node = YAML(typ="safe", pure=True).load(text)

@@ -210,16 +210,25 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     if not path.is_file():
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return parse_params(text, str(path))
+
+
+def parse_params(text: str, source: str) -> Params:
+    """Validate the text of a parameters file; ``source`` names it in errors, which are those of :func:`load_params`."""
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{source} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise ParamsError(f"{path} must hold groups of keys, found {type(tree).__name__}.")
+        raise ParamsError(f"{source} must hold groups of keys, found {type(tree).__name__}.")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in sorted({_explain(e, tree) for e in error.errors()}))
-        raise ParamsError(f"{path} is not valid:\n{problems}\nNothing was run or changed.") from None
+        raise ParamsError(f"{source} is not valid:\n{problems}\nNothing was run or changed.") from None
 
 
 def _valid_keys(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.overrides import override, value_of
-from pipeline.params import PARAMS_FILE, load_params
+from pipeline.overrides import override, value_of, written
+from pipeline.params import PARAMS_FILE, parse_params
 from pipeline.preflight import check_writable, refuse_outputs_inside
 from pipeline.repro import environment
 from pipeline.state import state_folder
@@ -30,26 +30,33 @@ KERNELS = "pipeline/wsol/__pycache__/*.nb?"
 CHECKOUT_LINK = ".checkout"
 
 
-def create_workspace(run_id: str, overrides: Mapping[str, Any], revision: str | None = None) -> Path:
+def create_workspace(
+    run_id: str, overrides: Mapping[str, Any], revision: str | None = None, params: str | None = None
+) -> Path:
     """Lay out a checkout in ``workspaces/RUN_ID`` of the state folder; one left by an earlier try is replaced.
 
     Args:
         run_id: any text; characters that do not suit a folder name are replaced.
         overrides: values by dotted key, written into the workspace's ``params.yaml``.
         revision: a commit, branch or tag to clone; None copies the working tree as it is on disk.
+        params: text of the parameters file to start from; None takes that of the working tree or revision.
 
     Returns:
         The workspace's checkout, absolute.
 
     Raises:
-        UserError: not a git checkout, an unknown revision, or a path that cannot be the same from there.
+        UserError: not a git checkout, an unknown revision, or a path that does not exist or cannot be the same there.
         ParamsError: an override names an unknown key, or a value does not fit.
     """
     checkout = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
     commit = _git(checkout, "rev-parse", "--verify", f"{revision or 'HEAD'}^{{commit}}").strip()
-    params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
+    if params is None:
+        params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
     params = override(params, overrides)
-    paths = [Path(os.path.normpath(path)) for path in _relative_paths(params)]
+    if revision is None:
+        # A revision is checked by its own code, the first thing that runs there.
+        parse_params(params, f"{PARAMS_FILE} with {written(overrides)}" if overrides else str(PARAMS_FILE))
+    paths = [Path(os.path.normpath(path)) for path in _paths(params).values() if not Path(path).is_absolute()]
     for path in paths:
         refuse_outputs_inside(path, checkout)
     check_writable(state_folder())
@@ -58,11 +65,9 @@ def create_workspace(run_id: str, overrides: Mapping[str, Any], revision: str | 
         workspace = folder / _place(checkout, paths)
         _clone(checkout, workspace, commit if revision else None)
         _write_params(workspace, params)
-        if revision is None:
-            # A revision is checked by its own code, the first thing that runs there.
-            load_params(workspace / PARAMS_FILE)
         for path in paths:
             _link(checkout / path, workspace / path)
+        _check_paths(checkout, workspace, params)
         _share(checkout, workspace)
         (folder / CHECKOUT_LINK).symlink_to(workspace)
     except BaseException:
@@ -108,11 +113,16 @@ def _folder(run_id: str) -> Path:
     return state_folder() / "workspaces" / name
 
 
-def _relative_paths(params: str) -> Iterator[str]:
-    for key in PATH_KEYS:
-        value = value_of(params, key)
-        if isinstance(value, str) and not Path(value).is_absolute():
-            yield value
+def _paths(params: str) -> dict[str, str]:
+    """The paths of a parameters file by their key."""
+    values = {key: value_of(params, key) for key in PATH_KEYS}
+    return {key: value for key, value in values.items() if isinstance(value, str)}
+
+
+def _check_paths(checkout: Path, workspace: Path, params: str) -> None:
+    for key, path in _paths(params).items():
+        if not (workspace / path).exists():
+            raise UserError(f"{key}: {os.path.normpath(checkout / path)} does not exist; no workspace was made.")
 
 
 def _place(checkout: Path, paths: list[Path]) -> Path:

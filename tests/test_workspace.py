@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.errors import ParamsError, UserError
+from pipeline.errors import UserError
 from pipeline.provenance import uncommitted_changes
 from pipeline.workspace import create_workspace, remove_workspace
 from tests.tiny_project import commit, git, make_project, pipeline
@@ -76,12 +76,33 @@ def test_overrides_alone_do_not_make_a_result_dirty(project, monkeypatch, edited
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [({"train.lamda": 1}, "did you mean train.lambda"), ({"train.lambda": "much"}, "train.lambda: .* found 'much'")],
+    [
+        ({"train.lamda": 1}, r"^train\.lamda: unknown key; did you mean train\.lambda"),
+        ({"prepare.root": "nowhere/raw"}, r"^prepare\.root: /.*/project/nowhere/raw does not exist"),
+        ({"prepare.root": "/nowhere/raw"}, r"^prepare\.root: /nowhere/raw does not exist"),
+        ({"train.pretrained": "nowhere.pth"}, r"^train\.pretrained: /.*/project/nowhere\.pth does not exist"),
+    ],
 )
-def test_a_wrong_override_is_named_and_leaves_nothing_behind(project, overrides, message):
-    with pytest.raises(ParamsError, match=message):
-        create_workspace("r", overrides)
+@pytest.mark.parametrize("revision", [None, "HEAD"])
+def test_a_wrong_override_is_named_and_leaves_nothing_behind(project, overrides, message, revision):
+    with pytest.raises(UserError, match=message):
+        create_workspace("r", overrides, revision)
     assert not list((project / ".wsol").glob("workspaces/*"))
+
+
+def test_a_wrong_value_is_named_as_the_user_gave_it(project):
+    message = r"^params\.yaml with train\.lambda=much, seed=1 is not valid:\n  train\.lambda: .* found 'much'"
+    with pytest.raises(UserError, match=message):
+        create_workspace("r", {"train.lambda": "much", "seed": 1})
+    assert not list((project / ".wsol").glob("workspaces/*"))
+
+
+def test_other_parameters_replace_those_of_the_checkout(project):
+    text = "# a preset\n" + (project / "params.yaml").read_text()
+    workspace = create_workspace("r", {"seed": 7}, params=text)
+    theirs = (workspace / "params.yaml").read_text()
+    assert theirs.startswith("# a preset\n")
+    assert yaml.safe_load(theirs) == yaml.safe_load(text) | {"seed": 7}
 
 
 def test_a_revision_is_cloned_without_what_is_on_disk(project):
