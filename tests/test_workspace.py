@@ -67,7 +67,7 @@ def test_overrides_go_into_the_workspace_alone_and_keep_comments(project):
 @pytest.mark.parametrize("edited", [False, True])
 def test_overrides_alone_do_not_make_a_result_dirty(project, monkeypatch, edited):
     if edited:
-        (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("epochs: ", "epochs: 1"))
+        (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("  epochs: ", "  epochs: 1"))
     workspace = create_workspace("r", {"train.lambda": 0.5})
     assert git(workspace, "status", "--porcelain") == (" M params.yaml\n" if edited else "")
     monkeypatch.chdir(workspace)
