@@ -167,6 +167,59 @@ def show() -> None:
     show_summary()
 
 
+@app.command(rich_help_panel="Tools")
+def promote(
+    run: Annotated[str, typer.Option(help="id of a tracked run; the result in this folder if not given")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="decide and show why, but change nothing")] = False,
+    approval: Annotated[
+        Literal["none", "Approve", "Reject"], typer.Option(help="of a person who was asked; Reject refuses")
+    ] = "none",
+) -> None:
+    """Let a tracked run compete with the champion of MLflow's registry, by the rule of promote.* in params.yaml.
+
+    A refusal is a result like any other: it is recorded with the run, and the exit code is 0.
+    """
+    from pipeline.promote import promote as compete
+
+    print(json.dumps(compete(run, dry_run=dry_run, approval=approval)))
+
+
+@app.command(rich_help_panel="Tools")
+def rollback() -> None:
+    """Make the previous champion the champion again; a second rollback undoes the first."""
+    from pipeline.promote import rollback as go_back
+
+    print(json.dumps(go_back()))
+
+
+@app.command(rich_help_panel="Tools")
+def publish() -> None:
+    """Push the result's files to DVC's default remote, if there is one, and keep the lock file with its MLflow run."""
+    from pipeline.publish import publish as push
+
+    print(json.dumps(push()))
+
+
+@app.command(rich_help_panel="Tools")
+def checkout(
+    run: Annotated[str, typer.Argument(help="id of a tracked run")],
+    folder: Annotated[Path | None, typer.Argument(help="to make; in the state folder if not given")] = None,
+) -> None:
+    """Lay a tracked run out in a fresh folder: code with its uncommitted changes, parameters, data and model."""
+    from pipeline.checkout import checkout_run
+    from pipeline.state import state_folder
+
+    print(json.dumps(checkout_run(run, folder or state_folder() / "checkouts" / run)))
+
+
+@app.command("raw-hash", rich_help_panel="Tools")
+def raw_hash() -> None:
+    """Print a hash of the raw data set that prepare.root names; files that were not touched are not read again."""
+    from pipeline.rawhash import raw_hash as content_hash
+
+    print(json.dumps({"raw_hash": content_hash(Path(load_params().prepare.root))}))
+
+
 @workspace_app.command("create")
 def create_workspace(
     run: Annotated[str, typer.Argument(help="name of the run")],

@@ -45,7 +45,7 @@ def create_workspace(run_id: str, overrides: Mapping[str, Any], revision: str | 
         UserError: not a git checkout, an unknown revision, or a path that cannot be the same from there.
         ParamsError: an override names an unknown key, or a value does not fit.
     """
-    checkout = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
+    checkout = toplevel()
     commit = _git(checkout, "rev-parse", "--verify", f"{revision or 'HEAD'}^{{commit}}").strip()
     params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
     params = override(params, overrides)
@@ -56,19 +56,46 @@ def create_workspace(run_id: str, overrides: Mapping[str, Any], revision: str | 
     _remove_tree(folder := _folder(run_id))
     try:
         workspace = folder / _place(checkout, paths)
-        _clone(checkout, workspace, commit if revision else None)
-        _write_params(workspace, params)
+        lay_out(checkout, workspace, commit if revision else None, params)
         if revision is None:
             # A revision is checked by its own code, the first thing that runs there.
             load_params(workspace / PARAMS_FILE)
-        for path in paths:
-            _link(checkout / path, workspace / path)
-        _share(checkout, workspace)
         (folder / CHECKOUT_LINK).symlink_to(workspace)
     except BaseException:
         _remove_tree(folder)
         raise
     return workspace
+
+
+def toplevel() -> Path:
+    """The checkout the working folder lies in.
+
+    Raises:
+        UserError: it lies in none.
+    """
+    return Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
+
+
+def lay_out(checkout: Path, folder: Path, commit: str | None, params: str, patch: Path | None = None) -> None:
+    """Fill a folder with a copy of a checkout that shares its cache and its state folder.
+
+    Args:
+        checkout: the Git repository to copy.
+        folder: to make.
+        commit: to clone; None copies the working tree as it is on disk.
+        params: text of the ``params.yaml`` to write; the relative paths in it are linked.
+        patch: of changes upon the commit.
+
+    Raises:
+        UserError: Git or DVC failed; with what it said.
+    """
+    _clone(checkout, folder, commit)
+    if patch:
+        _git(folder, "apply", "--whitespace=nowarn", str(patch))
+    _write_params(folder, params)
+    for path in _relative_paths(params):
+        _link(checkout / os.path.normpath(path), folder / os.path.normpath(path))
+    _share(checkout, folder)
 
 
 def remove_workspace(run_id: str) -> Path:
