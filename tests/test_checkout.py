@@ -1,4 +1,4 @@
-"""A tracked run laid out again: from the cache, from a remote in a fresh clone, and with the changes nobody committed."""
+"""A tracked run laid out again: from the cache, from a remote in a clone, and with changes nobody committed."""
 
 import json
 import shutil

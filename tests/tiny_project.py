@@ -51,6 +51,12 @@ stages:
     deps: [models]
     always_changed: true
 """
+#: Its results have no scores to compete by.
+PROMOTE = """\
+def promote(run_id, **_):
+    print("promoted", flush=True)
+    return {"verdict": "promoted"}
+"""
 IGNORED = "\n/models\n/interpreter\n/notes\n"
 
 
@@ -65,6 +71,7 @@ def make_project(folder: Path) -> Path:
     with (folder / ".gitignore").open("a") as stream:
         stream.write(IGNORED)
     (folder / "work.py").write_text(WORK)
+    (folder / "pipeline/promote.py").write_text(PROMOTE)
     (folder / "dvc.yaml").write_text(STAGES)
     git(folder, "init", "--quiet")
     commit(folder)
