@@ -1,6 +1,7 @@
 """Any tracked run in a fresh folder: its code with the changes nobody committed, parameters, lock file, data, model."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +44,7 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
         client = mlflow_client.client()
         run = get_run(client, run_id)
         provenance = Path(download(client, run_id, PROVENANCE, recorded))
-        commit = _commit(run)
+        commit = _commit(checkout, run)
         patch = provenance / PATCH if (provenance / PATCH).exists() else None
         try:
             lay_out(checkout, folder, commit, (provenance / "params.yaml").read_text(), patch)
@@ -55,10 +56,17 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "commit": commit, "patched": patch is not None, "missing": missing}
 
 
-def _commit(run: Any) -> str:
+def _commit(checkout: Path, run: Any) -> str:
+    """The commit a run was made at, which must be in the checkout."""
     commit = str(run.data.tags.get("wsol.git_commit", "unknown"))
     if commit == "unknown":
         raise UserError(f"run {run.info.run_id} was tracked outside of Git: its code is not known.")
+    look = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    if subprocess.run(look, cwd=checkout, capture_output=True, check=False).returncode:
+        raise UserError(
+            f"run {run.info.run_id} was made at commit {commit}, which {checkout} does not have; `git fetch` it from "
+            "the repository it was made in."
+        )
     return commit
 
 

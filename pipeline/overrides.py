@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -49,6 +50,21 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key.strip(), YAML(typ="safe", pure=True).load(value)
     except YAMLError:
         raise ParamsError(f"{text!r}: {value!r} is not a value as it could stand in params.yaml.") from None
+
+
+def parse_values(text: str) -> dict[str, Any]:
+    """Values by dotted key from a JSON object.
+
+    Raises:
+        ParamsError: it is none.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ParamsError(f'{text!r} is no JSON object; write for example {{"train.lambda": 0.01}}.')
+    return values
 
 
 def value_of(text: str, key: str) -> Any:

@@ -12,29 +12,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import TransientError, UserError
-from pipeline.files import METRICS, REPORT, write_parquet
+from pipeline.files import METRICS, write_parquet
 from pipeline.mlflow_client import tracking_uri
 from pipeline.params import load_params
 from pipeline.promote import promote, rollback
 from pipeline.registry import Registry
 from pipeline.stages import track
-from tests.sample_result import write_lock, write_params, write_result, write_run, write_training
+from tests.sample_result import write_lock, write_params, write_result, write_training
 
 NAMES = "abcd"
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch, state):
-    """A folder in which results are tracked; its code is that of this repository."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    write_params(folder)
-    write_run(folder)
-    write_result()
-    (folder / REPORT).mkdir()
-    (folder / REPORT / "index.html").write_text("<p>report</p>")
-    return folder
 
 
 def tracked(folder, name, overlap, **params):
@@ -63,8 +49,8 @@ def versions():
     return client().search_model_versions("name = 'wsol'")
 
 
-def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics(project):
-    run_id = tracked(project, "a", 0.6)
+def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics(scored):
+    run_id = tracked(scored, "a", 0.6)
     answer = promote("")
     assert (answer["verdict"], answer["run_id"]) == ("promoted", run_id)
     assert aliases() == {"champion": run_id, "challenger": run_id}
@@ -75,12 +61,12 @@ def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics
     files = {Path(item.path).name for item in client().list_artifacts(run_id, "model")}
     assert files == {"model.pt", "training.json"}
     assert version.source.endswith(f"{run_id}/artifacts/model")
-    weights = client().download_artifacts(run_id, "model/model.pt", str(project))
+    weights = client().download_artifacts(run_id, "model/model.pt", str(scored))
     assert Path(weights).read_bytes() == b"a"
 
 
-def test_a_better_run_takes_over_and_a_rollback_gives_back(project):
-    first, second = tracked(project, "a", 0.4), tracked(project, "b", 0.6)
+def test_a_better_run_takes_over_and_a_rollback_gives_back(scored):
+    first, second = tracked(scored, "a", 0.4), tracked(scored, "b", 0.6)
     assert promote(first)["verdict"] == "promoted"
     answer = promote(second)
     assert answer["verdict"] == "promoted"
@@ -100,8 +86,8 @@ def test_a_better_run_takes_over_and_a_rollback_gives_back(project):
     assert not Registry(client(), "wsol").is_rolled_back("2")
 
 
-def test_a_refusal_is_recorded_with_the_run(project):
-    first, second = tracked(project, "a", 0.6), tracked(project, "b", 0.4)
+def test_a_refusal_is_recorded_with_the_run(scored):
+    first, second = tracked(scored, "a", 0.6), tracked(scored, "b", 0.4)
     promote(first)
     answer = promote(second)
     assert answer["verdict"] == "refused"
@@ -109,12 +95,12 @@ def test_a_refusal_is_recorded_with_the_run(project):
     tags = client().get_run(second).data.tags
     assert tags["wsol.promotion"] == "refused"
     assert "test.gt_known_iou50 -100.00 points" in tags["wsol.promotion_reason"]
-    record = client().download_artifacts(second, "promotion/promotion.json", str(project))
+    record = client().download_artifacts(second, "promotion/promotion.json", str(scored))
     assert json.loads(Path(record).read_text())["verdict"] == "refused"
 
 
-def test_the_same_run_twice_is_one_version_and_changes_nothing(project):
-    first, second = tracked(project, "a", 0.6), tracked(project, "b", 0.4)
+def test_the_same_run_twice_is_one_version_and_changes_nothing(scored):
+    first, second = tracked(scored, "a", 0.6), tracked(scored, "b", 0.4)
     promote(first)
     for _ in range(2):
         assert promote(second)["verdict"] == "refused"
@@ -125,8 +111,8 @@ def test_the_same_run_twice_is_one_version_and_changes_nothing(project):
     assert len(versions()) == 2
 
 
-def test_a_dry_run_decides_and_changes_nothing(project):
-    run_id = tracked(project, "a", 0.6)
+def test_a_dry_run_decides_and_changes_nothing(scored):
+    run_id = tracked(scored, "a", 0.6)
     tags, files = client().get_run(run_id).data.tags, client().list_artifacts(run_id)
     assert promote("", dry_run=True)["verdict"] == "would be promoted"
     assert aliases() == {}
@@ -134,16 +120,16 @@ def test_a_dry_run_decides_and_changes_nothing(project):
     assert (client().get_run(run_id).data.tags, client().list_artifacts(run_id)) == (tags, files)
 
 
-def test_a_person_who_rejects_is_obeyed(project):
-    run_id = tracked(project, "a", 0.6)
+def test_a_person_who_rejects_is_obeyed(scored):
+    run_id = tracked(scored, "a", 0.6)
     answer = promote("", approval="Reject")
     assert (answer["verdict"], "rejected by a person" in answer["reason"]) == ("refused", True)
     assert aliases() == {"challenger": run_id}
 
 
 @pytest.mark.parametrize("failing", ["challenger", "previous", "champion"])
-def test_a_promotion_that_fails_half_way_changes_no_alias(project, monkeypatch, failing):
-    first, second, third = (tracked(project, name, iou) for name, iou in [("a", 0.2), ("b", 0.4), ("c", 0.6)])
+def test_a_promotion_that_fails_half_way_changes_no_alias(scored, monkeypatch, failing):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.4), ("c", 0.6)])
     promote(first)
     promote(second)  # refused, so that there is a challenger
     before = aliases()
@@ -168,8 +154,8 @@ def test_a_promotion_that_fails_half_way_changes_no_alias(project, monkeypatch, 
     assert aliases() == {"champion": third, "previous": first, "challenger": third}
 
 
-def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(project, monkeypatch):
-    first, second, third = (tracked(project, name, iou) for name, iou in [("a", 0.4), ("b", 0.8), ("c", 0.6)])
+def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(scored, monkeypatch):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.4), ("b", 0.8), ("c", 0.6)])
     promote(first)
     from pipeline import promote as module
 
@@ -186,11 +172,11 @@ def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(project, monkeypat
 
 
 @pytest.mark.slow
-def test_two_promotions_at_once_end_as_if_one_after_the_other(project):
-    first, second, third = (tracked(project, name, iou) for name, iou in [("a", 0.2), ("b", 0.6), ("c", 0.8)])
+def test_two_promotions_at_once_end_as_if_one_after_the_other(scored):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.6), ("c", 0.8)])
     promote(first)
     command = [sys.executable, "-m", "pipeline", "promote", "--run"]
-    shutil.copytree(Path(__file__).parents[1] / "pipeline", project / "pipeline")
+    shutil.copytree(Path(__file__).parents[1] / "pipeline", scored / "pipeline")
     both = [
         subprocess.Popen([*command, run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for run in (second, third)
@@ -207,21 +193,21 @@ def test_two_promotions_at_once_end_as_if_one_after_the_other(project):
     assert len(versions()) == 3
 
 
-def test_results_that_do_not_compare_are_refused_elsewhere(project):
-    first = tracked(project, "a", 0.4)
+def test_results_that_do_not_compare_are_refused_elsewhere(scored):
+    first = tracked(scored, "a", 0.4)
     promote(first)
-    second = tracked(project, "b", 0.6, evaluate__interval=0.01)
-    tracked(project, "c", 0.6)
+    second = tracked(scored, "b", 0.6, evaluate__interval=0.01)
+    tracked(scored, "c", 0.6)
     answer = promote(second)
     assert (answer["verdict"], "evaluation settings" in answer["reason"]) == ("refused", True)
     assert aliases()["champion"] == first
 
 
-def test_a_result_of_a_tracked_training_gets_the_model_it_was_made_with(project):
-    first = tracked(project, "a", 0.4)
-    write_params(project, localize__threshold=0.5)
+def test_a_result_of_a_tracked_training_gets_the_model_it_was_made_with(scored):
+    first = tracked(scored, "a", 0.4)
+    write_params(scored, localize__threshold=0.5)
     write_result()
-    write_lock(project)
+    write_lock(scored)
     second = track.run(load_params())["run_id"]
     assert second != first
     assert not client().list_artifacts(second, "model")
@@ -231,27 +217,27 @@ def test_a_result_of_a_tracked_training_gets_the_model_it_was_made_with(project)
     assert len(client().list_artifacts(second, "model")) == 2
 
 
-def test_an_unknown_run_is_named(project):
-    tracked(project, "a", 0.4)
+def test_an_unknown_run_is_named(scored):
+    tracked(scored, "a", 0.4)
     with pytest.raises(UserError, match="no tracked run 'nonsense'"):
         promote("nonsense")
 
 
-def test_a_result_without_a_row_says_what_to_run(project):
-    write_lock(project)
+def test_a_result_without_a_row_says_what_to_run(scored):
+    write_lock(scored)
     with pytest.raises(UserError, match="pipeline track"):
         promote("")
 
 
-def test_without_a_previous_champion_there_is_no_way_back(project):
-    tracked(project, "a", 0.4)
+def test_without_a_previous_champion_there_is_no_way_back(scored):
+    tracked(scored, "a", 0.4)
     promote("")
     with pytest.raises(UserError, match="nothing to go back to"):
         rollback()
 
 
-def test_a_server_that_is_away_is_a_transient_fault(project, monkeypatch):
-    tracked(project, "a", 0.4)
+def test_a_server_that_is_away_is_a_transient_fault(scored, monkeypatch):
+    tracked(scored, "a", 0.4)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TransientError, match="does not answer"):
         promote("")
