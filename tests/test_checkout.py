@@ -85,8 +85,7 @@ def test_without_cache_or_remote_the_model_comes_from_mlflow_and_the_rest_is_nam
     run_id, files, _ = runs["dirty"]  # never published
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(folder), str(clone))
-    shutil.rmtree(tmp_path / "nothing", ignore_errors=True)
-    dvc(clone, "remote", "modify", "store", "url", str(tmp_path / "nothing"))
+    dvc(clone, "remote", "modify", "--local", "store", "url", str(tmp_path / "nothing"))
     database = f"sqlite:///{folder}/.wsol/mlflow.db"
     answer = run(clone, "checkout", run_id, str(tmp_path / "out"), MLFLOW_TRACKING_URI=database)
     assert "models/model.pt" not in answer["missing"]

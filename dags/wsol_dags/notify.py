@@ -10,6 +10,7 @@ Without these nothing is sent. A message that cannot be delivered is a line in t
 """
 
 import json
+import logging
 import os
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,11 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.providers.smtp.hooks.smtp import SmtpHook
-from airflow.sdk import BaseNotifier, Connection, Variable
+from airflow.sdk import Connection, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+logger = logging.getLogger(__name__)
 
 MAIL, WEBHOOK = "wsol_smtp", "wsol_webhook"
 MAIL_TO, MLFLOW_URL = "wsol_mail_to", "wsol_mlflow_url"
@@ -63,26 +66,25 @@ class Message:
         return f"<h3>{escape(self.title)}</h3><p>{escape(self.reason)}</p>{table}<ul>{links}</ul>"
 
 
-class RunNotifier(BaseNotifier):
-    """Called by Airflow when a run of a DAG has ended.
+@dataclass(frozen=True)
+class RunNotifier:
+    """Called by Airflow when a run of a DAG has ended; sends the message wherever Airflow knows an address.
 
-    Args:
+    Attributes:
         outcome: how it ended.
     """
 
-    def __init__(self, outcome: Literal["succeeded", "failed"]) -> None:
-        super().__init__()
-        self.outcome = outcome
+    outcome: Literal["succeeded", "failed"]
 
-    def notify(self, context: Mapping[str, Any]) -> None:
-        """Send the message wherever Airflow knows an address."""
+    def __call__(self, context: Mapping[str, Any]) -> None:
+        """Send the messages, one after the other."""
         for send in (send_mail, post):
             try:
                 send(message_of(context, self.outcome))
             except AirflowNotFoundException:
                 continue
             except Exception as error:  # nobody's training is worth less because a mail server is away
-                self.log.warning("%s: the message was not delivered: %s", send.__name__, error)
+                logger.warning("%s: the message was not delivered: %s", send.__name__, error)
 
 
 def message_of(context: Mapping[str, Any], outcome: str) -> Message:

@@ -141,10 +141,9 @@ def test_without_an_address_nothing_is_sent_or_logged(hook, caplog):
 @pytest.mark.parametrize("host", ["http://127.0.0.1:9/hook", "example.org", None, "/error"])
 def test_what_cannot_be_delivered_is_a_line_in_the_log(airflow, hook, monkeypatch, host):
     lines = []
-    notifier = RunNotifier("succeeded")
-    monkeypatch.setattr(type(notifier), "log", SimpleNamespace(warning=lambda text, *args: lines.append(text % args)))
+    monkeypatch.setattr(notify, "logger", SimpleNamespace(warning=lambda text, *args: lines.append(text % args)))
     airflow.connections = webhook(f"{hook.url}/error" if host == "/error" else host)
-    notifier(context())
+    RunNotifier("succeeded")(context())
     (line,) = lines
     assert line.startswith("post: the message was not delivered")
 
