@@ -53,9 +53,11 @@ stages:
 """
 #: Its results have no scores to compete by.
 PROMOTE = """\
-def promote(run_id, **_):
-    print("promoted", flush=True)
-    return {"verdict": "promoted"}
+def promote(run_id, dry_run, approval):
+    verdict = "refused" if approval == "Reject" else "promoted"
+    print(verdict, flush=True)
+    told = dict.fromkeys(("reason", "run_id", "run_name", "experiment_id", "model", "version", "champion"), "x")
+    return told | {"verdict": verdict, "comparisons": []}
 """
 IGNORED = "\n/models\n/interpreter\n/notes\n"
 
