@@ -1,14 +1,19 @@
-"""DAG ``wsol_retrain``: the stages of dvc.yaml, one task each, in a workspace of the run's own.
+"""DAG ``wsol_retrain``: the stages of dvc.yaml, one task each, in a workspace of the run's own; then the promotion.
 
-Weekly it retrains the committed revision. Triggered by hand it takes the working tree as it is on disk, with the values
-of the form in place of those of params.yaml, which itself is never touched.
+Weekly, and when the raw data set has changed, it retrains the committed revision. Triggered by hand it takes the
+working tree as it is on disk, with the values of the form in place of those of params.yaml, which itself is never
+touched.
 """
 
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, Param
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from wsol_dags.assets import RAW_DATA
 from wsol_dags.form import form_of
+from wsol_dags.notify import RunNotifier
+from wsol_dags.promotion import ANSWER, BODY, only_if_asked
 from wsol_dags.runtimes import CommandOperator, RemoveWorkspaceOperator, WorkspaceOperator
 from wsol_dags.stages import read_stages
 
@@ -29,17 +34,25 @@ run_options = {
         section="this run",
         description="commit, branch or tag to run; empty: the working tree as it is on disk",
     ),
+    "approval": Param(
+        False,
+        type="boolean",
+        section="this run",
+        description="ask a person, on the page, before the run becomes champion",
+    ),
 }
 
 with DAG(
     "wsol_retrain",
     description="Train, localize, score, report and record, as dvc.yaml says; unchanged stages are not run again",
     doc_md=__doc__,
-    schedule="@weekly",
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("@weekly", timezone="UTC"), assets=[RAW_DATA]),
     catchup=False,
     max_active_runs=1,
     params=run_options | form,
     default_args={"retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
+    on_success_callback=RunNotifier("succeeded"),
+    on_failure_callback=RunNotifier("failed"),
     tags=["wsol"],
 ):
     workspace = WorkspaceOperator(
@@ -74,5 +87,43 @@ with DAG(
     for stage in stages:
         tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or [check])
     check.set_upstream(workspace)
-    remove.set_upstream([task for task in tasks.values() if not task.downstream_task_ids])
+    judge = CommandOperator(
+        task_id="judge",
+        arguments=["promote", "--dry-run"],
+        folder=IN_WORKSPACE,
+        pre_execute=only_if_asked,
+        retries=3,
+        doc_md="What promote would decide, for the person who is asked",
+    )
+    approve = HITLOperator(
+        task_id="approve",
+        subject="Shall this run become champion, if it is better?",
+        body=BODY,
+        options=["Approve", "Reject"],
+        defaults="Reject",
+        response_timeout=timedelta(days=7),
+        pre_execute=only_if_asked,
+        doc_md="Wait for a person's answer; after a week it is no",
+    )
+    promote = CommandOperator(
+        task_id="promote",
+        arguments=["promote", f"--approval={ANSWER}"],
+        folder=IN_WORKSPACE,
+        trigger_rule="none_failed",
+        retries=3,
+        doc_md="Let the result compete with the champion; a refusal is a recorded result",
+    )
+    publish = CommandOperator(
+        task_id="publish",
+        arguments=["publish"],
+        folder=IN_WORKSPACE,
+        retries=3,
+        doc_md="Push the result's files to DVC's remote, if there is one",
+    )
+    leaves = [task for task in tasks.values() if not task.downstream_task_ids]
+    judge.set_upstream(leaves)
+    approve.set_upstream(judge)
+    promote.set_upstream(approve)
+    publish.set_upstream(promote)
+    remove.set_upstream(publish)
     remove.as_teardown(setups=workspace)

@@ -37,6 +37,8 @@ app = typer.Typer(
 
 workspace_app = typer.Typer(help="A run's own copy of the repository.", no_args_is_help=True)
 app.add_typer(workspace_app, name="workspace", rich_help_panel="Tools")
+rows_app = typer.Typer(help="What a sweep of the Airflow DAG wsol_sweep records in MLflow.", no_args_is_help=True)
+app.add_typer(rows_app, name="rows", rich_help_panel="Tools")
 
 
 def _stage_help(name: str) -> str:
@@ -188,6 +190,58 @@ def sweep(
         print(json.dumps(run_sweep(trials)))
 
 
+def promote(
+    run: Annotated[str, typer.Option(help="id of a tracked run; the result in this folder if not given")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="decide and show why, but change nothing")] = False,
+    approval: Annotated[
+        Literal["none", "Approve", "Reject"], typer.Option(help="of a person who was asked; Reject refuses")
+    ] = "none",
+) -> None:
+    """Let a tracked run compete with the champion of MLflow's registry, by the rule of promote.* in params.yaml.
+
+    A refusal is a result like any other: it is recorded with the run, and the exit code is 0.
+    """
+    from pipeline.promote import promote as compete
+
+    print(json.dumps(compete(run, dry_run=dry_run, approval=approval)))
+
+
+@app.command(rich_help_panel="Tools")
+def rollback() -> None:
+    """Make the previous champion the champion again; a second rollback undoes the first."""
+    from pipeline.promote import rollback as go_back
+
+    print(json.dumps(go_back()))
+
+
+@app.command(rich_help_panel="Tools")
+def publish() -> None:
+    """Push the result's files to DVC's default remote, if there is one, and keep the lock file with its MLflow run."""
+    from pipeline.publish import publish as push
+
+    print(json.dumps(push()))
+
+
+@app.command(rich_help_panel="Tools")
+def checkout(
+    run: Annotated[str, typer.Argument(help="id of a tracked run")],
+    folder: Annotated[Path | None, typer.Argument(help="to make; in the state folder if not given")] = None,
+) -> None:
+    """Lay a tracked run out in a fresh folder: code with its uncommitted changes, parameters, data and model."""
+    from pipeline.checkout import checkout_run
+    from pipeline.state import state_folder
+
+    print(json.dumps(checkout_run(run, folder or state_folder() / "checkouts" / run)))
+
+
+@app.command("raw-hash", rich_help_panel="Tools")
+def raw_hash() -> None:
+    """Print a hash of the raw data set that prepare.root names; files that were not touched are not read again."""
+    from pipeline.rawhash import raw_hash as content_hash
+
+    print(json.dumps({"raw_hash": content_hash(Path(load_params().prepare.root))}))
+
+
 @workspace_app.command("create")
 def create_workspace(
     run: Annotated[str, typer.Argument(help="name of the run")],
@@ -195,15 +249,16 @@ def create_workspace(
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="a value in place of that of params.yaml")
     ] = [],  # noqa: B006
     revision: Annotated[str, typer.Option(help="commit, branch or tag; the working tree as on disk if not given")] = "",
+    values: Annotated[str, typer.Option(help="several values at once: a JSON object by dotted key")] = "{}",
 ) -> None:
     """Copy the repository for one run, with its own params.yaml; the cache and the state folder are shared.
 
     Prints where it lies. Run stages there with `python -m pipeline repro`.
     """
-    from pipeline.overrides import parse_assignment
+    from pipeline.overrides import parse_assignment, parse_values
     from pipeline.workspace import create_workspace as create
 
-    overrides = dict(parse_assignment(text) for text in settings)
+    overrides = parse_values(values) | dict(parse_assignment(text) for text in settings)
     print(json.dumps({"workspace": str(create(run, overrides, revision or None))}))
 
 
@@ -213,6 +268,35 @@ def remove_workspace(run: Annotated[str, typer.Argument(help="name of the run")]
     from pipeline.workspace import remove_workspace as remove
 
     print(json.dumps({"record": str(remove(run))}))
+
+
+@rows_app.command("open")
+def open_sweep(name: Annotated[str, typer.Argument(help="of the sweep")]) -> None:
+    """Find or make the parent run of a sweep. Prints its id."""
+    from pipeline.sweep_rows import open_sweep as open_parent
+
+    print(json.dumps(open_parent(name)))
+
+
+@rows_app.command("add")
+def add_row(name: Annotated[str, typer.Argument(help="of the sweep")]) -> None:
+    """Put the tracked result in this folder under the parent run of a sweep. Prints its id."""
+    from pipeline.sweep_rows import add_row as add
+
+    print(json.dumps(add(name)))
+
+
+@rows_app.command("close")
+def close_sweep(
+    name: Annotated[str, typer.Argument(help="of the sweep")],
+    rows: Annotated[str, typer.Option(help="what `rows add` printed, as a JSON list")],
+    expected: Annotated[int, typer.Option(help="how many rows there were")],
+) -> None:
+    """Compare the rows of a sweep on val and mark the best one. Fails, after that, where rows are missing."""
+    from pipeline.sweep_rows import close_sweep as close
+    from pipeline.sweep_rows import run_ids_of
+
+    print(json.dumps(close(name, run_ids_of(rows), expected)))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

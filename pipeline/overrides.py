@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,21 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 def written(overrides: Mapping[str, Any]) -> str:
     """Overrides as a user writes them: ``train.lambda=0.01, seed=1``."""
     return ", ".join(f"{key}={value}" for key, value in overrides.items())
+
+
+def parse_values(text: str) -> dict[str, Any]:
+    """Values by dotted key from a JSON object.
+
+    Raises:
+        ParamsError: it is none.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ParamsError(f'{text!r} is no JSON object; write for example {{"train.lambda": 0.01}}.')
+    return values
 
 
 def value_of(text: str, key: str) -> Any:

@@ -153,6 +153,22 @@ class TrackParams(_Group):
     experiment: str = Field(pattern=r"^[/\w.\- ]+$")
 
 
+#: Accuracies that are a mean over images, so that two runs can be compared image by image.
+_Promotable = Annotated[
+    str, Field(pattern=r"^(val|test)\.(gt_known_iou\d\d|top[15]_loc_iou\d\d|cls_top[15]|mean_iou)$")
+]
+
+
+class PromoteParams(_Group):
+    """When a run takes the champion's place."""
+
+    metric: _Promotable
+    min_gain: float = Field(ge=0, le=100)
+    guards: list[_Promotable]
+    tolerance: float = Field(ge=0, le=100)
+    floor: float = Field(ge=0, le=100)
+
+
 class Params(_Group):
     """All of ``params.yaml``."""
 
@@ -163,6 +179,7 @@ class Params(_Group):
     localize: LocalizeParams
     evaluate: EvaluateParams
     track: TrackParams
+    promote: PromoteParams
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":

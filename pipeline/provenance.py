@@ -49,7 +49,7 @@ def read_result() -> Result:
     Raises:
         UserError: a result file is missing, or ``dvc.lock`` cannot be read.
     """
-    hashes = {path: _md5(existing(path)) for path in (*RESULT, MODEL)}
+    hashes = {path: file_md5(existing(path)) for path in (*RESULT, MODEL)}
     lock = _read_lock()
     outs = {Path(out["path"]): out.get("md5", "") for entry in lock.values() for out in entry.get("outs", [])}
     if all(outs.get(path) == value for path, value in hashes.items()):
@@ -75,7 +75,8 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _md5(path: Path) -> str:
+def file_md5(path: Path) -> str:
+    """MD5 of a file's content, as DVC names it in its lock file and cache."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "md5").hexdigest()
 

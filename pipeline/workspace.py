@@ -48,7 +48,7 @@ def create_workspace(
         UserError: not a git checkout, an unknown revision, or a path that does not exist or cannot be the same there.
         ParamsError: an override names an unknown key, or a value does not fit.
     """
-    checkout = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
+    checkout = toplevel()
     commit = _git(checkout, "rev-parse", "--verify", f"{revision or 'HEAD'}^{{commit}}").strip()
     if params is None:
         params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
@@ -56,24 +56,51 @@ def create_workspace(
     if revision is None:
         # A revision is checked by its own code, the first thing that runs there.
         parse_params(params, f"{PARAMS_FILE} with {written(overrides)}" if overrides else str(PARAMS_FILE))
-    paths = [Path(os.path.normpath(path)) for path in _paths(params).values() if not Path(path).is_absolute()]
+    paths = _relative_paths(params)
     for path in paths:
         refuse_outputs_inside(path, checkout)
     check_writable(state_folder())
     _remove_tree(folder := _folder(run_id))
     try:
         workspace = folder / _place(checkout, paths)
-        _clone(checkout, workspace, commit if revision else None)
-        _write_params(workspace, params)
-        for path in paths:
-            _link(checkout / path, workspace / path)
+        lay_out(checkout, workspace, commit if revision else None, params)
         _check_paths(checkout, workspace, params)
-        _share(checkout, workspace)
         (folder / CHECKOUT_LINK).symlink_to(workspace)
     except BaseException:
         _remove_tree(folder)
         raise
     return workspace
+
+
+def toplevel() -> Path:
+    """The checkout the working folder lies in.
+
+    Raises:
+        UserError: it lies in none.
+    """
+    return Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
+
+
+def lay_out(checkout: Path, folder: Path, commit: str | None, params: str, patch: Path | None = None) -> None:
+    """Fill a folder with a copy of a checkout that shares its cache and its state folder.
+
+    Args:
+        checkout: the Git repository to copy.
+        folder: to make.
+        commit: to clone; None copies the working tree as it is on disk.
+        params: text of the ``params.yaml`` to write; the relative paths in it are linked.
+        patch: of changes upon the commit.
+
+    Raises:
+        UserError: Git or DVC failed; with what it said.
+    """
+    _clone(checkout, folder, commit)
+    if patch:
+        _git(folder, "apply", "--whitespace=nowarn", str(patch))
+    _write_params(folder, params)
+    for path in _relative_paths(params):
+        _link(checkout / path, folder / path)
+    _share(checkout, folder)
 
 
 def remove_workspace(run_id: str) -> Path:
@@ -117,6 +144,10 @@ def _paths(params: str) -> dict[str, str]:
     """The paths of a parameters file by their key."""
     values = {key: value_of(params, key) for key in PATH_KEYS}
     return {key: value for key, value in values.items() if isinstance(value, str)}
+
+
+def _relative_paths(params: str) -> list[Path]:
+    return [Path(os.path.normpath(path)) for path in _paths(params).values() if not Path(path).is_absolute()]
 
 
 def _check_paths(checkout: Path, workspace: Path, params: str) -> None:

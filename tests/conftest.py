@@ -8,6 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.files import REPORT
+from tests.sample_result import write_params, write_result, write_run
+
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
@@ -26,4 +29,18 @@ def state(tmp_path, monkeypatch, empty_database):
     monkeypatch.setenv("WSOL_STATE", str(folder))
     for name in ("MLFLOW_TRACKING_URI", "WSOL_AIRFLOW_RUN"):
         monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch, state):
+    """The current folder, with a small result that has not been tracked."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write_params(folder)
+    write_run(folder)
+    write_result()
+    (folder / REPORT).mkdir()
+    (folder / REPORT / "index.html").write_text("<p>report</p>")
     return folder

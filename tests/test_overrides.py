@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.overrides import override, parse_assignment, value_of
+from pipeline.overrides import override, parse_assignment, parse_values, value_of
 
 TEXT = """\
 # all settings
@@ -87,3 +87,16 @@ def test_value_of_a_missing_key_is_none():
 def test_the_projects_own_file_survives_unchanged():
     text = (Path(__file__).parents[1] / "params.yaml").read_text()
     assert override(text, {"seed": 1}) == text.replace("seed: 0 ", "seed: 1 ", 1)
+
+
+def test_several_values_come_as_a_json_object():
+    assert parse_values('{"train.lambda": 0.01, "evaluate.iou": [0.5]}') == {
+        "train.lambda": 0.01,
+        "evaluate.iou": [0.5],
+    }
+
+
+@pytest.mark.parametrize("text", ["[1]", "train.lambda=1", ""])
+def test_what_is_no_json_object_is_named(text):
+    with pytest.raises(ParamsError, match="is no JSON object"):
+        parse_values(text)

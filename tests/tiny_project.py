@@ -51,6 +51,14 @@ stages:
     deps: [models]
     always_changed: true
 """
+#: Its results have no scores to compete by.
+PROMOTE = """\
+def promote(run_id, dry_run, approval):
+    verdict = "refused" if approval == "Reject" else "promoted"
+    print(verdict, flush=True)
+    told = dict.fromkeys(("reason", "run_id", "run_name", "experiment_id", "model", "version", "champion"), "x")
+    return told | {"verdict": verdict, "comparisons": []}
+"""
 IGNORED = "\n/models\n/interpreter\n/notes\n"
 
 
@@ -65,6 +73,7 @@ def make_project(folder: Path) -> Path:
     with (folder / ".gitignore").open("a") as stream:
         stream.write(IGNORED)
     (folder / "work.py").write_text(WORK)
+    (folder / "pipeline/promote.py").write_text(PROMOTE)
     (folder / "dvc.yaml").write_text(STAGES)
     git(folder, "init", "--quiet")
     commit(folder)

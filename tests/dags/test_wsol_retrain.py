@@ -4,20 +4,28 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import AirflowSkipException
 
 CHECKOUT = Path(__file__).parents[2]
-FRAME = {"workspace", "check", "remove_workspace"}
+FRAME = {"workspace", "check", "judge", "approve", "promote", "publish", "remove_workspace"}
 
 
 @pytest.fixture(scope="module")
-def dag():
+def bag():
     bag = DagBag(str(CHECKOUT / "dags"))
     assert bag.import_errors == {}
+    return bag
+
+
+@pytest.fixture(scope="module")
+def dag(bag):
     return bag.dags["wsol_retrain"]
 
 
@@ -57,10 +65,65 @@ def test_description_and_limits_come_from_dvc_yaml(dag):
         assert task.arguments == ["repro", "--single-item", name]
 
 
-def test_the_schedule_is_weekly_without_catching_up(dag):
+def test_the_schedule_is_weekly_or_new_data_without_catching_up(dag):
     assert not dag.catchup
     assert dag.max_active_runs == 1
-    assert dag.timetable.expression == "0 0 * * 0"
+    assert dag.timetable.timetable.expression == "0 0 * * 0"
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["wsol_raw_data"]
+
+
+def test_no_task_emits_what_starts_the_run(dag, bag):
+    assert [task.task_id for task in dag.tasks if task.outlets] == []
+    emitting = {task.dag_id for other in bag.dags.values() for task in other.tasks if task.outlets}
+    assert emitting == {"wsol_watch"}
+
+
+def test_promotion_and_publishing_follow_the_last_stage_in_order(dag):
+    chain = ["track", "judge", "approve", "promote", "publish", "remove_workspace"]
+    for first, second in pairwise(chain):
+        assert dag.task_dict[first].downstream_task_ids - {"remove_workspace"} <= {second}
+        assert second in dag.task_dict[first].downstream_task_ids
+    assert dag.task_dict["promote"].trigger_rule == "none_failed"
+
+
+def render(dag, task_id, **xcoms):
+    """The template fields of a task where others returned these values."""
+    task = dag.task_dict[task_id].prepare_for_execution()
+    task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: xcoms.get(task_ids))})
+    return task
+
+
+@pytest.mark.parametrize(
+    ("answer", "option"),
+    [(None, "none"), ({"chosen_options": ["Approve"]}, "Approve"), ({"chosen_options": ["Reject"]}, "Reject")],
+)
+def test_the_answer_of_the_person_reaches_promote(dag, answer, option):
+    task = render(dag, "promote", approve=answer, workspace={"workspace": "/w"})
+    assert task.arguments == ["promote", f"--approval={option}"]
+
+
+def test_the_person_sees_the_numbers(dag):
+    row = {"metric": "m", "challenger": 2.0, "champion": 1.0, "difference": 1.0, "low": 0.5, "high": 1.5}
+    first = row | {"metric": "n", "champion": None, "difference": None, "low": None, "high": None}
+    judged = {
+        "verdict": "would be promoted",
+        "reason": "why",
+        "run_id": "r",
+        "run_name": "x",
+        "comparisons": [row, first],
+    }
+    lines = render(dag, "approve", judge=judged).body.splitlines()
+    assert "| m | 1.00 | 2.00 | +1.00 | [+0.50, +1.50] |" in lines
+    assert "| n | – | 2.00 | – | – |" in lines
+
+
+@pytest.mark.parametrize("task_id", ["judge", "approve"])
+def test_nobody_is_asked_unless_the_form_says_so(dag, task_id):
+    assert dag.params["approval"] is False
+    hook = dag.task_dict[task_id]._pre_execute_hook
+    with pytest.raises(AirflowSkipException):
+        hook({"params": {"approval": False}})
+    assert hook({"params": {"approval": True}}) is None
 
 
 def test_the_form_has_the_run_options_and_every_parameter(dag):

@@ -1,0 +1,188 @@
+"""MLflow's model registry: versions of tracked models, and the aliases that say which one is in use.
+
+A registered model has the name of its experiment. Each version is a tracked run's model: weights with their
+architecture, with the run's metrics. ``champion`` is in use, ``previous`` was before it, ``challenger`` was tried last.
+"""
+
+import fcntl
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import mlflow_client
+from pipeline.errors import TransientError, UserError
+from pipeline.state import state_folder
+from pipeline.tracking import MODEL_RUN, RUN_KEY, TRAIN_KEY
+
+Alias = Literal["champion", "previous", "challenger"]
+#: Of a version whose time as champion was ended by a rollback.
+ROLLED_BACK = "wsol.rolled_back"
+MODEL_FOLDER = "model"
+#: Where a run's decision lies among its artifacts.
+DECISION = "promotion/promotion.json"
+
+
+class Registry:
+    """The registered model of an experiment.
+
+    Attributes:
+        client: MLflow's client.
+        name: of the registered model.
+    """
+
+    def __init__(self, client: Any, experiment: str) -> None:
+        self.client = client
+        # Names of models may hold neither slashes nor colons.
+        self.name = re.sub(r"[/:]", ".", experiment)
+
+    def aliases(self) -> dict[str, str]:
+        """Version numbers by alias; empty where nothing is registered."""
+        found = self.client.search_registered_models(f"name = '{self.name}'")
+        return {alias: str(version) for model in found for alias, version in model.aliases.items()}
+
+    def run_of(self, version: str) -> Any:
+        """The tracked run a version was made from.
+
+        Raises:
+            UserError: the run was deleted.
+        """
+        run = self.client.get_run(self.client.get_model_version(self.name, version).run_id)
+        if run.info.lifecycle_stage != "active":
+            raise UserError(
+                f"run {run.info.run_id} of version {version} of model {self.name} was deleted; restore it with "
+                f"`mlflow runs restore --run-id {run.info.run_id}`."
+            )
+        return run
+
+    def version_of(self, run_id: str) -> str | None:
+        """The number of the version made from a run, if there is one."""
+        found = self.client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
+        return str(found[0].version) if found else None
+
+    def register(self, run: Any, tags: Mapping[str, str]) -> str:
+        """The number of the version of a run, made if need be, with these tags.
+
+        Raises:
+            UserError: the run's model files are gone.
+        """
+        version = self.version_of(run.info.run_id)
+        if version is None:
+            self._ensure_model(run)
+            self._ensure_registered()
+            source = f"{run.info.artifact_uri}/{MODEL_FOLDER}"
+            version = str(self.client.create_model_version(self.name, source, run.info.run_id).version)
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.name, version, key, value)
+        return version
+
+    def _ensure_registered(self) -> None:
+        from mlflow import MlflowException
+
+        if not self.client.search_registered_models(f"name = '{self.name}'"):
+            try:
+                self.client.create_registered_model(self.name)
+            except MlflowException as error:
+                # Another machine was first.
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def _ensure_model(self, run: Any) -> None:
+        """A result of a training that has a row already names the run that holds the model: a version needs its own."""
+        if self.client.list_artifacts(run.info.run_id, MODEL_FOLDER):
+            return
+        holder = run.data.tags.get(MODEL_RUN, "")
+        if not holder or not self.client.list_artifacts(holder, MODEL_FOLDER):
+            raise UserError(
+                f"the model of run {run.info.run_id} is not among the artifacts of MLflow. Run `python -m pipeline "
+                "track` where the result lies, then again."
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            self.client.log_artifacts(
+                run.info.run_id, download(self.client, holder, MODEL_FOLDER, folder), MODEL_FOLDER
+            )
+
+    def set_aliases(self, changes: Mapping[Alias, str]) -> None:
+        """Give aliases to versions in the order named: all of them, or none when one of them fails."""
+        before = self.aliases()
+        done: list[Alias] = []
+        try:
+            for alias, version in changes.items():
+                done.append(alias)
+                self.client.set_registered_model_alias(self.name, alias, version)
+        except BaseException:
+            for alias in reversed(done):
+                # A server that has gone answers this no more than it did the change.
+                with suppress(Exception):
+                    self._restore(alias, before.get(alias))
+            raise
+
+    def _restore(self, alias: Alias, version: str | None) -> None:
+        if version is None:
+            self.client.delete_registered_model_alias(self.name, alias)
+        else:
+            self.client.set_registered_model_alias(self.name, alias, version)
+
+    def is_rolled_back(self, version: str) -> bool:
+        """Whether a rollback ended its time as champion."""
+        return ROLLED_BACK in self.client.get_model_version(self.name, version).tags
+
+    def mark_rolled_back(self, version: str, rolled_back: bool) -> None:
+        """Note that a rollback ended its time as champion, or brought it back."""
+        if rolled_back:
+            self.client.set_model_version_tag(self.name, version, ROLLED_BACK, "true")
+        elif self.is_rolled_back(version):
+            self.client.delete_model_version_tag(self.name, version, ROLLED_BACK)
+
+    @contextmanager
+    def changing(self, champion: str | None) -> Iterator[None]:
+        """One process at a time changes aliases, and only while the champion is the one it decided against.
+
+        Raises:
+            TransientError: another promotion came first.
+        """
+        state_folder().mkdir(parents=True, exist_ok=True)
+        with (state_folder() / "registry.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.aliases().get("champion") != champion:
+                raise TransientError(
+                    f"another run became champion of model {self.name} meanwhile; nothing was changed. Run again."
+                )
+            yield
+
+
+def download(client: Any, run_id: str, path: str, folder: str | Path) -> str:
+    """Fetch an artifact of a run into a folder; returns where it lies there."""
+    return str(client.download_artifacts(run_id, path, str(folder)))
+
+
+def find_run(client: Any, experiment: str, run_key: str, train_key: str) -> Any | None:
+    """The row that ``track`` made for a result."""
+    experiment_id = mlflow_client.experiment_id(client, experiment)
+    rows = list(client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'"))
+    same_training = [row for row in rows if row.data.tags.get(TRAIN_KEY) == train_key]
+    return next(iter([*same_training, *rows]), None)
+
+
+def get_run(client: Any, run_id: str) -> Any:
+    """A tracked run by its id.
+
+    Raises:
+        UserError: there is none, it was deleted, or it was never completed by ``track``.
+    """
+    from mlflow import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        run = None
+    if run is None or run.info.lifecycle_stage != "active" or RUN_KEY not in run.data.tags:
+        raise UserError(
+            f"{mlflow_client.shown_tracking_uri()} has no tracked run {run_id!r}; its id stands on its page in MLflow "
+            "and in what `python -m pipeline track` prints."
+        )
+    return run

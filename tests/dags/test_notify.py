@@ -1,0 +1,159 @@
+"""Messages: what is in them, where they go, and that nobody fails because of them."""
+
+import json
+import smtplib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowNotFoundException
+from wsol_dags import notify
+from wsol_dags.notify import RunNotifier, message_of
+
+DECISION = {
+    "verdict": "promoted",
+    "reason": "test.m +2.00 points [+1.00, +3.00]",
+    "experiment_id": "7",
+    "run_id": "abc",
+    "comparisons": [
+        {"metric": "test.m", "challenger": 52.0, "champion": 50.0, "difference": 2.0, "low": 1.0, "high": 3.0},
+        {"metric": "<b>", "challenger": 52.0, "champion": None, "difference": None, "low": None, "high": None},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def airflow(monkeypatch):
+    """Connections and variables that a test fills; tasks by their state."""
+    known = SimpleNamespace(connections={}, variables={}, states={})
+
+    def get(name):
+        if name not in known.connections:
+            raise AirflowNotFoundException(name)
+        return known.connections[name]
+
+    states = SimpleNamespace(get_task_states=lambda dag_id, run_ids: {run_ids[0]: known.states})
+    monkeypatch.setattr(notify, "Connection", SimpleNamespace(get=get))
+    monkeypatch.setattr(
+        notify, "Variable", SimpleNamespace(get=lambda k, default=None: known.variables.get(k, default))
+    )
+    monkeypatch.setattr(notify, "RuntimeTaskInstance", states)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow/")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return known
+
+
+def context(decision=DECISION):
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: decision if task_ids == "promote" else None)
+    return {"dag": DAG("wsol_retrain", schedule=None), "run_id": "manual__1", "ti": ti, "reason": "task_failure"}
+
+
+def test_a_success_has_the_verdict_the_differences_and_both_links(airflow):
+    airflow.variables["wsol_mlflow_url"] = "http://mlflow/"
+    message = message_of(context(), "succeeded")
+    assert message.title == "wsol_retrain: promoted"
+    assert message.table == [("test.m", "50.00", "52.00", "+2.00", "[+1.00, +3.00]"), ("<b>", "–", "52.00", "–", "–")]
+    assert message.links == {
+        "run in Airflow": "http://airflow/dags/wsol_retrain/runs/manual__1",
+        "result in MLflow": "http://mlflow/#/experiments/7/runs/abc",
+    }
+    assert "test.m  50.00     52.00       +2.00       [+1.00, +3.00]" in message.text()
+    assert "<td>&lt;b&gt;</td>" in message.html()
+
+
+def test_a_failure_names_the_tasks(airflow):
+    airflow.states = {"prepare": "success", "train": "failed", "track": "upstream_failed"}
+    message = message_of(context(None), "failed")
+    assert (message.title, message.reason) == ("wsol_retrain failed", "manual__1: train failed")
+    assert list(message.links) == ["run in Airflow"]
+
+
+def test_a_tracking_address_with_a_password_is_no_link(airflow, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@mlflow")
+    assert "secret" not in message_of(context(), "succeeded").text()
+
+
+@pytest.fixture
+def hook():
+    """A server that keeps what is posted to it."""
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, self.headers.get("Authorization"), json.loads(body)))
+            self.send_response(200 if self.path == "/hook" else 500)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", received=received)
+    server.shutdown()
+    server.server_close()
+
+
+def webhook(host, password=None):
+    return {"wsol_webhook": SimpleNamespace(host=host, password=password)}
+
+
+def test_a_webhook_gets_text_and_facts(airflow, hook):
+    airflow.connections = webhook(f"{hook.url}/hook", "token")
+    RunNotifier("succeeded")(context())
+    ((path, authorization, body),) = hook.received
+    assert (path, authorization) == ("/hook", "Bearer token")
+    assert body["text"].startswith("wsol_retrain: promoted\n")
+    assert body["links"]["run in Airflow"].endswith("manual__1")
+
+
+def test_a_mail_goes_to_everybody_named(airflow, monkeypatch):
+    sent = []
+
+    class Hook:
+        def __init__(self, smtp_conn_id):
+            assert smtp_conn_id == "wsol_smtp"
+
+        def __enter__(self):
+            return SimpleNamespace(send_email_smtp=lambda **mail: sent.append(mail))
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(notify, "SmtpHook", Hook)
+    airflow.connections = {"wsol_smtp": SimpleNamespace()}
+    airflow.variables = {"wsol_mail_to": "a@example.org, b@example.org"}
+    RunNotifier("failed")(context(None))
+    (mail,) = sent
+    assert mail["to"] == ["a@example.org", "b@example.org"]
+    assert mail["subject"] == "wsol_retrain failed"
+
+
+def test_without_an_address_nothing_is_sent_or_logged(hook, caplog):
+    RunNotifier("succeeded")(context())
+    assert hook.received == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9/hook", "example.org", None, "/error"])
+def test_what_cannot_be_delivered_is_a_line_in_the_log(airflow, hook, monkeypatch, host):
+    lines = []
+    monkeypatch.setattr(notify, "logger", SimpleNamespace(warning=lambda text, *args: lines.append(text % args)))
+    airflow.connections = webhook(f"{hook.url}/error" if host == "/error" else host)
+    RunNotifier("succeeded")(context())
+    (line,) = lines
+    assert line.startswith("post: the message was not delivered")
+
+
+def test_a_mail_server_that_is_away_does_not_keep_the_webhook_from_it(airflow, hook, monkeypatch):
+    def refuse(smtp_conn_id):
+        raise smtplib.SMTPConnectError(421, "away")
+
+    monkeypatch.setattr(notify, "SmtpHook", refuse)
+    airflow.connections = webhook(f"{hook.url}/hook") | {"wsol_smtp": SimpleNamespace()}
+    airflow.variables = {"wsol_mail_to": "a@example.org"}
+    RunNotifier("succeeded")(context())
+    assert len(hook.received) == 1

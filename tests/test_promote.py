@@ -1,0 +1,243 @@
+"""Promotions against a real MLflow database: who holds which alias afterwards."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import TransientError, UserError
+from pipeline.files import METRICS, write_parquet
+from pipeline.mlflow_client import tracking_uri
+from pipeline.params import load_params
+from pipeline.promote import promote, rollback
+from pipeline.registry import Registry
+from pipeline.stages import track
+from tests.sample_result import write_lock, write_params, write_result, write_training
+
+NAMES = "abcd"
+
+
+def tracked(folder, name, overlap, **params):
+    """The id of a run of another model whose test images all have this overlap with the truth."""
+    write_params(folder, train__lambda=NAMES.index(name) / 10, **params)
+    write_training(folder, train_key=name * 32, model=name.encode())
+    write_result()
+    scores = pd.read_parquet(METRICS / "per_image.parquet")
+    scores.loc[scores["split"] == "test", "iou"] = overlap
+    write_parquet(METRICS / "per_image.parquet", scores)
+    write_lock(folder)
+    return track.run(load_params())["run_id"]
+
+
+def client():
+    return MlflowClient(tracking_uri())
+
+
+def aliases():
+    """Run ids by alias."""
+    registry = Registry(client(), "wsol")
+    return {alias: registry.run_of(version).info.run_id for alias, version in registry.aliases().items()}
+
+
+def versions():
+    return client().search_model_versions("name = 'wsol'")
+
+
+def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics(scored):
+    run_id = tracked(scored, "a", 0.6)
+    answer = promote("")
+    assert (answer["verdict"], answer["run_id"]) == ("promoted", run_id)
+    assert aliases() == {"champion": run_id, "challenger": run_id}
+    (version,) = versions()
+    assert version.run_id == run_id
+    assert version.tags["architecture"] == "resnet18"
+    assert version.tags["test.gt_known_iou50"] == "100.0000"
+    files = {Path(item.path).name for item in client().list_artifacts(run_id, "model")}
+    assert files == {"model.pt", "training.json"}
+    assert version.source.endswith(f"{run_id}/artifacts/model")
+    weights = client().download_artifacts(run_id, "model/model.pt", str(scored))
+    assert Path(weights).read_bytes() == b"a"
+
+
+def test_a_better_run_takes_over_and_a_rollback_gives_back(scored):
+    first, second = tracked(scored, "a", 0.4), tracked(scored, "b", 0.6)
+    assert promote(first)["verdict"] == "promoted"
+    answer = promote(second)
+    assert answer["verdict"] == "promoted"
+    assert answer["comparisons"][0] == {
+        "metric": "test.gt_known_iou50", "champion": 0.0, "challenger": 100.0,
+        "difference": 100.0, "low": 100.0, "high": 100.0,
+    }  # fmt: skip
+    assert aliases() == {"champion": second, "previous": first, "challenger": second}
+    assert rollback() == {"model": "wsol", "champion": "1", "previous": "2"}
+    assert aliases() == {"champion": first, "previous": second, "challenger": second}
+    refused = promote(second)
+    assert refused["verdict"] == "refused"
+    assert "rolled back" in refused["reason"]
+    assert aliases()["champion"] == first
+    rollback()
+    assert aliases() == {"champion": second, "previous": first, "challenger": second}
+    assert not Registry(client(), "wsol").is_rolled_back("2")
+
+
+def test_a_refusal_is_recorded_with_the_run(scored):
+    first, second = tracked(scored, "a", 0.6), tracked(scored, "b", 0.4)
+    promote(first)
+    answer = promote(second)
+    assert answer["verdict"] == "refused"
+    assert aliases() == {"champion": first, "challenger": second}
+    tags = client().get_run(second).data.tags
+    assert tags["wsol.promotion"] == "refused"
+    assert "test.gt_known_iou50 -100.00 points" in tags["wsol.promotion_reason"]
+    record = client().download_artifacts(second, "promotion/promotion.json", str(scored))
+    assert json.loads(Path(record).read_text())["verdict"] == "refused"
+
+
+def test_the_same_run_twice_is_one_version_and_changes_nothing(scored):
+    first, second = tracked(scored, "a", 0.6), tracked(scored, "b", 0.4)
+    promote(first)
+    for _ in range(2):
+        assert promote(second)["verdict"] == "refused"
+    before = aliases()
+    assert promote(first)["verdict"] == "champion"
+    assert aliases() == before
+    assert client().get_run(first).data.tags["wsol.promotion"] == "promoted"
+    assert len(versions()) == 2
+
+
+def test_a_dry_run_decides_and_changes_nothing(scored):
+    run_id = tracked(scored, "a", 0.6)
+    tags, files = client().get_run(run_id).data.tags, client().list_artifacts(run_id)
+    assert promote("", dry_run=True)["verdict"] == "would be promoted"
+    assert aliases() == {}
+    assert versions() == []
+    assert (client().get_run(run_id).data.tags, client().list_artifacts(run_id)) == (tags, files)
+
+
+def test_a_person_who_rejects_is_obeyed(scored):
+    run_id = tracked(scored, "a", 0.6)
+    answer = promote("", approval="Reject")
+    assert (answer["verdict"], "rejected by a person" in answer["reason"]) == ("refused", True)
+    assert aliases() == {"challenger": run_id}
+
+
+@pytest.mark.parametrize("failing", ["challenger", "previous", "champion"])
+def test_a_promotion_that_fails_half_way_changes_no_alias(scored, monkeypatch, failing):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.4), ("c", 0.6)])
+    promote(first)
+    promote(second)  # refused, so that there is a challenger
+    before = aliases()
+    assert before == {"champion": first, "challenger": second}
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def fail_at(self, name, alias, version):
+        if alias == failing and version == "3":
+            set_alias(self, name, alias, version)
+            raise MlflowException("connection lost")
+        if alias == failing == "previous":
+            raise MlflowException("connection lost")
+        return set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", fail_at)
+        with pytest.raises(TransientError, match="connection lost"):
+            promote(third)
+    assert aliases() == before
+    assert "wsol.promotion" not in client().get_run(third).data.tags
+    assert promote(third)["verdict"] == "promoted"
+    assert aliases() == {"champion": third, "previous": first, "challenger": third}
+
+
+def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(scored, monkeypatch):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.4), ("b", 0.8), ("c", 0.6)])
+    promote(first)
+    from pipeline import promote as module
+
+    carry_out = module._carry_out
+
+    def after_another(registry, run, champion, decision):
+        monkeypatch.setattr(module, "_carry_out", carry_out)
+        assert promote(second)["verdict"] == "promoted"
+        return carry_out(registry, run, champion, decision)
+
+    monkeypatch.setattr(module, "_carry_out", after_another)
+    assert promote(third)["verdict"] == "refused"
+    assert aliases() == {"champion": second, "previous": first, "challenger": third}
+
+
+@pytest.mark.slow
+def test_two_promotions_at_once_end_as_if_one_after_the_other(scored):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.6), ("c", 0.8)])
+    promote(first)
+    command = [sys.executable, "-m", "pipeline", "promote", "--run"]
+    shutil.copytree(Path(__file__).parents[1] / "pipeline", scored / "pipeline")
+    both = [
+        subprocess.Popen([*command, run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for run in (second, third)
+    ]
+    answers = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    # At IoU 0.5 both are right everywhere: whoever comes first wins, the other one brings no gain.
+    assert sorted(answer["verdict"] for answer in answers) == ["promoted", "refused"]
+    winner = next(answer["run_id"] for answer in answers if answer["verdict"] == "promoted")
+    assert {alias: run for alias, run in aliases().items() if alias != "challenger"} == {
+        "champion": winner,
+        "previous": first,
+    }
+    assert len(versions()) == 3
+
+
+def test_results_that_do_not_compare_are_refused_elsewhere(scored):
+    first = tracked(scored, "a", 0.4)
+    promote(first)
+    second = tracked(scored, "b", 0.6, evaluate__interval=0.01)
+    tracked(scored, "c", 0.6)
+    answer = promote(second)
+    assert (answer["verdict"], "evaluation settings" in answer["reason"]) == ("refused", True)
+    assert aliases()["champion"] == first
+
+
+def test_a_result_of_a_tracked_training_gets_the_model_it_was_made_with(scored):
+    first = tracked(scored, "a", 0.4)
+    write_params(scored, localize__threshold=0.5)
+    write_result()
+    write_lock(scored)
+    second = track.run(load_params())["run_id"]
+    assert second != first
+    assert not client().list_artifacts(second, "model")
+    promote(second)
+    (version,) = versions()
+    assert version.run_id == second
+    assert len(client().list_artifacts(second, "model")) == 2
+
+
+def test_an_unknown_run_is_named(scored):
+    tracked(scored, "a", 0.4)
+    with pytest.raises(UserError, match="no tracked run 'nonsense'"):
+        promote("nonsense")
+
+
+def test_a_result_without_a_row_says_what_to_run(scored):
+    write_lock(scored)
+    with pytest.raises(UserError, match="pipeline track"):
+        promote("")
+
+
+def test_without_a_previous_champion_there_is_no_way_back(scored):
+    tracked(scored, "a", 0.4)
+    promote("")
+    with pytest.raises(UserError, match="nothing to go back to"):
+        rollback()
+
+
+def test_a_server_that_is_away_is_a_transient_fault(scored, monkeypatch):
+    tracked(scored, "a", 0.4)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TransientError, match="does not answer"):
+        promote("")
