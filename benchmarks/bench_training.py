@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from pipeline import console, files
 from pipeline.data import loading
 from pipeline.models.localizer import Localizer, build_localizer, device
+from pipeline.models.precision import autocast, loss_scaler
 from pipeline.params import TrainParams, load_params
 from pipeline.training import loop
 from pipeline.training.loop import Trainer
 from pipeline.training.optim import build_optimizer
-from pipeline.training.precision import autocast, loss_scaler
 from pipeline.training.resume import Checkpoint
 from pipeline.training.validation import LabelledImages
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import UserError
 from pipeline.models.localizer import Localizer
+from pipeline.models.precision import at_least_float32, autocast
 from pipeline.wsol.ddt import DescriptorMoments, Projections, evidence, principal_projections, with_context
 
 
@@ -19,12 +20,13 @@ class Foreground:
         network: its backbone's layers are read.
         layers: names of submodules of the backbone; the first leads.
         context: exponent of the leading layer's map of the small images; 0 leaves it out.
+        precision: of the network's own work.
 
     Raises:
         UserError: the backbone has no submodule of a name.
     """
 
-    def __init__(self, network: Localizer, layers: Sequence[str], context: float) -> None:
+    def __init__(self, network: Localizer, layers: Sequence[str], context: float, precision: str = "float32") -> None:
         known = dict(network.backbone.named_modules())
         if unknown := [name for name in layers if name not in known]:
             raise UserError(
@@ -32,6 +34,7 @@ class Foreground:
                 f"{', '.join(name for name in known if name.count('.') <= 1 and name)}."
             )
         self.network, self.layers, self.context = network, [known[name] for name in layers], context
+        self.precision = precision
         self.fine: Projections | None = None
         self.coarse: Projections | None = None
 
@@ -57,10 +60,13 @@ class Foreground:
 
     def _descriptors(self, images: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
         """Outputs ``(N, K, h, w)`` of the layers, all at the first one's resolution."""
-        with _outputs(layers) as outputs:
+        with _outputs(layers) as outputs, autocast(self.precision):
             self.network.features(images)
         size = outputs[0].shape[2:]
-        return [F.interpolate(output, size=size, mode="bilinear", align_corners=False) for output in outputs]
+        return [
+            F.interpolate(at_least_float32(output), size=size, mode="bilinear", align_corners=False)
+            for output in outputs
+        ]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torchvision.transforms.functional import ten_crop
 from pipeline.models.foreground import Foreground
 from pipeline.models.heads import AcolHead
 from pipeline.models.localizer import Localizer, erase_found
+from pipeline.models.precision import at_least_float32, autocast
 from pipeline.params import ExtractCamsParams
 from pipeline.wsol.cam import fuse_maps, grad_cam, grad_cam_plus_plus, layer_cam
 
@@ -42,6 +43,7 @@ class Extractor:
         networks: one, or those of adversarial erasing in their order, of which the first classifies.
         ae_threshold: share of a map's maximum from which the next network's image is erased.
         settings: the method.
+        precision: features are computed in it, maps and logits in float32.
         foreground: of method ``ddt``: the fitted projections.
     """
 
@@ -50,10 +52,11 @@ class Extractor:
         networks: Sequence[Localizer],
         ae_threshold: float,
         settings: ExtractCamsParams,
+        precision: str = "float32",
         foreground: Foreground | None = None,
     ) -> None:
         self.networks, self.ae_threshold, self.settings = networks, ae_threshold, settings
-        self.foreground = foreground
+        self.precision, self.foreground = precision, foreground
         for network in networks:
             if isinstance(network.head, AcolHead):
                 network.head.select = settings.acol_map
@@ -65,10 +68,14 @@ class Extractor:
             Classes ``(N, 2)``, true and predicted, their maps ``(N, 2, h, w)`` and logits ``(N, C)``.
         """
         network, side = self.networks[0], views.whole.shape[-1]
-        features = network.features(views.whole)
+        features = self._features(network, views.whole)
         logits = network.head(features)[0] if views.resized is None else ten_crop_logits(network, views.resized, side)
         classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
         return classes, self._maps(features, views, classes), logits
+
+    def _features(self, network: Localizer, images: Tensor) -> Tensor:
+        with autocast(self.precision):
+            return at_least_float32(network.features(images))
 
     def _maps(self, features: Tensor, views: Views, classes: Tensor) -> Tensor:
         if self.foreground and views.large is not None:
@@ -87,7 +94,7 @@ class Extractor:
         union = class_maps(self.networks[0], features, labels[:, None], self.settings)
         for earlier, network in zip(self.networks, self.networks[1:], strict=False):
             images = erase_found(earlier, images, labels, self.ae_threshold)
-            maps = class_maps(network, network.features(images), labels[:, None], self.settings)
+            maps = class_maps(network, self._features(network, images), labels[:, None], self.settings)
             union = fuse_maps(union, maps)
         return union[:, 0]
 

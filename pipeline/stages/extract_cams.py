@@ -1,7 +1,7 @@
 """Maps of the true and the predicted class for every val and test image, at the resolution of the features.
 
-Reads data/prepared, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop and
-train.resize; writes
+Reads data/prepared, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop,
+train.resize and train.precision; writes
 cams/{val,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predicted, maps (n, 2, h, w) float32 and logits
 (n, C) float32. A new threshold never comes back here, and another map method never trains again.
 """
@@ -34,7 +34,9 @@ def run(params: Params) -> dict[str, Any]:
     networks, architecture = load_localizers(MODELS / "model.pt")
     networks = [network.to(device()) for network in networks]
     foreground = _fitted_foreground(networks[0], dataset, params) if params.extract_cams.method == "ddt" else None
-    extractor = Extractor(networks, architecture["ae_threshold"], params.extract_cams, foreground)
+    extractor = Extractor(
+        networks, architecture["ae_threshold"], params.extract_cams, params.train.precision, foreground
+    )
     counts = {}
     with replacing_folder(CAMS) as folder:
         for split in EVALUATED_SPLITS:
@@ -50,7 +52,7 @@ def run(params: Params) -> dict[str, Any]:
 @torch.no_grad()
 def _fitted_foreground(network: Localizer, dataset: Dataset, params: Params) -> Foreground:
     settings, paths = params.extract_cams, _paths(dataset, "train")
-    foreground = Foreground(network, settings.ddt_layers, settings.ddt_context)
+    foreground = Foreground(network, settings.ddt_layers, settings.ddt_context, params.train.precision)
     groups = _groups(np.arange(len(paths)), settings.batch_size)
     large, small = (batches(paths, groups, size) for size in (settings.ddt_size, params.train.crop))
     progress = console.progress(zip(large, small, strict=True), len(groups), "descriptors of train", "batches")

@@ -21,12 +21,12 @@ from pipeline import console
 from pipeline.data.loading import batches
 from pipeline.errors import WsolError
 from pipeline.models.localizer import Localizer, device
+from pipeline.models.precision import at_least_float32, autocast, loss_scaler
 from pipeline.params import TrainParams
 from pipeline.training.augment import Windows, crop_and_flip, random_windows
 from pipeline.training.batch import Batch, erased, loss_terms
 from pipeline.training.distributed import rank, sum_over_processes, world_size
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
-from pipeline.training.precision import at_least_float32, autocast, loss_scaler
 from pipeline.training.resume import Checkpoint
 from pipeline.training.validation import LabelledImages, validate
 from pipeline.wsol.losses import entropy

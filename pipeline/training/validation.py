@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from pipeline.data.loading import batches
 from pipeline.models.localizer import Localizer, device
+from pipeline.models.precision import at_least_float32, autocast
 from pipeline.params import TrainParams
 from pipeline.training.distributed import rank, sum_over_processes, world_size
-from pipeline.training.precision import at_least_float32, autocast
 
 
 @dataclass(frozen=True)

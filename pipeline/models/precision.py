@@ -19,6 +19,6 @@ def loss_scaler(precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device().type, enabled=precision == "float16")
 
 
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Losses are computed in full precision."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+def at_least_float32(values: Tensor) -> Tensor:
+    """Losses and maps are computed in full precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
