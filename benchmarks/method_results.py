@@ -182,7 +182,7 @@ def _overlaps(rows: pd.DataFrame, boxes: NDArray[np.int16]) -> dict[str, NDArray
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+    return pd.read_csv(path, dtype={"image_id": str}) if path.exists() else pd.DataFrame(columns=columns)
 
 
 def main() -> None:
