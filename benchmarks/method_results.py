@@ -38,8 +38,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "NWC + PaS 90": CLAMP | PERCENTILE,
     "Grad-CAM++": {"extract_cams.method": "grad_cam_plus_plus"},
     "LayerCAM": {"extract_cams.method": "layer_cam"},
-    "DDT": {"extract_cams.method": "ddt"},
     "DDT, frozen backbone": {"extract_cams.method": "ddt", "train.freeze_backbone": True},
+    "DDT": {"extract_cams.method": "ddt"},
     "GMP": {"train.head": "gmp"},
     "TAP 0.1": {"train.head": "tap"},
     "TAP 0.1 + NWC + PaS 90": {"train.head": "tap"} | CLAMP | PERCENTILE,
@@ -97,7 +97,7 @@ def cub(root: Path, weights: Path) -> Bench:
     }  # fmt: skip
     # With the learning rate of the others the maximum does not learn: its gradients meet single positions.
     own = {"GMP": {"train.lr": 0.0002}}
-    return Bench("cub", settings, seeds={"DDT, frozen backbone": 3, "DDT": 3, "CAM": 3}, own=own)
+    return Bench("cub", settings, seeds={"CAM": 3, "NWC": 3}, own=own)
 
 
 class Table:
