@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator, Param
+from airflow.sdk import BaseOperator, Context, Param
 
 from wsol_dags.commands import workspace_arguments
 
@@ -121,7 +121,7 @@ class ContainerRuntime(ABC):
     def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator: ...
 
 
-def task_label(context: Mapping[str, Any]) -> str:
+def task_label(context: Context) -> str:
     """Identifies a task of a run, whichever try it is."""
     ti = context["ti"]
     return json.dumps([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])

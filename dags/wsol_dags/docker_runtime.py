@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from airflow.providers.docker.exceptions import DockerContainerFailedException
 from airflow.providers.docker.hooks.docker import DockerHook
 from airflow.providers.docker.operators.docker import DockerOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.log import mask_secret
 from docker.errors import APIError, NotFound
@@ -54,7 +54,7 @@ class DockerCommandOperator(DockerOperator):
             mounts.append(Mount(RAW, settings.raw, read_only=True))
         super().__init__(
             image=settings.image,
-            command=arguments if callable(arguments) else list(arguments),
+            command=cast("list[str]", arguments),
             entrypoint=["python", "-u", "-m", "pipeline"],
             working_dir=folder,
             environment=dict(settings.environment),
@@ -77,7 +77,7 @@ class DockerCommandOperator(DockerOperator):
         client.create_host_config = partial(client.create_host_config, **HARDENING)
         return hook
 
-    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]
         """Run the container; its lines become the task's log as they come."""
         label = task_label(context)
         self.labels = {LABEL: label}
@@ -98,12 +98,12 @@ class DockerCommandOperator(DockerOperator):
             with suppress(APIError):
                 self.cli.remove_container(self.container["Id"], force=True)
 
-    def _run(self, context: Mapping[str, Any]) -> list[str]:
+    def _run(self, context: Context) -> list[str]:
         try:
             return list(super().execute(context) or [])
         except DockerContainerFailedException as error:
-            inspected = str(error)
-            raise failure(self.task_id, exit_code_of(inspected), error_message(error.logs or []), KILLED) from None
+            said = error_message(str(line) for line in error.logs or [])
+            raise failure(self.task_id, exit_code_of(str(error)), said, KILLED) from None
         except NotFound as error:
             raise AirflowException(
                 f"the container of {self.task_id} or its image is gone: {error.explanation}"

@@ -3,12 +3,11 @@
 Which pods are made is tested against the models of the Kubernetes client; no test runs them on a cluster.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.utils.pod_manager import get_container_termination_message
-from airflow.sdk import BaseOperator
+from airflow.providers.cncf.kubernetes.utils.container import get_container_termination_message
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
@@ -44,7 +43,7 @@ class KubernetesCommandOperator(KubernetesPodOperator):
             automount_service_account_token=False,
             # A pod has no working folder that could be a template.
             cmds=["env", f"--chdir={folder}", "python", "-u", "-m", "pipeline"],
-            arguments=arguments if callable(arguments) else list(arguments),
+            arguments=cast("list[str]", arguments),
             env_vars={**settings.environment, AIRFLOW_RUN: "{{ run_id }}", OUTCOME_FILE: TERMINATION_LOG},
             env_from=_secret(settings.secrets),
             volumes=_volumes(settings),
@@ -72,7 +71,7 @@ class KubernetesCommandOperator(KubernetesPodOperator):
         )
         self._lines: list[str] = []
 
-    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Run the pod; its lines become the task's log as they come."""
         try:
             super().execute(context)
