@@ -36,7 +36,7 @@ def check(value, kind, where="pod"):
         assert isinstance(value, list), where
         for i, item in enumerate(value):
             check(item, kind[5:-1], f"{where}[{i}]")
-    elif kind.startswith("dict("):
+    elif kind.startswith(("dict(", "dict[")):
         assert isinstance(value, dict), where
         for key, item in value.items():
             check(item, kind[5:-1].split(", ", 1)[1], f"{where}.{key}")
@@ -144,7 +144,7 @@ def test_a_lost_pod_may_pass(monkeypatch):
 def test_the_last_object_of_the_log_is_the_result(monkeypatch):
     def succeed(self, context):
         for line in ("{}", "working", '{"stage": "train"}', "bye"):
-            self.progress_callback(line)
+            self._progress_callback(line)
 
     monkeypatch.setattr(KubernetesPodOperator, "execute", succeed)
     assert operator().execute({"ti": SimpleNamespace()}) == {"stage": "train"}
