@@ -68,6 +68,7 @@ def last_object(lines: Iterable[str]) -> dict[str, Any]:
 
 
 def error_message(lines: Iterable[str]) -> str:
-    """The last error that a log reports, or its last line."""
+    """The last error that a log reports, the pipeline's own before those of DVC, or its last line."""
     shown = [line for line in lines if line.strip()]
-    return next((line for line in reversed(shown) if line.startswith("error: ")), shown[-1] if shown else "no output")
+    errors = [line for start in ("error: ", "ERROR: ") for line in reversed(shown) if line.startswith(start)]
+    return next(iter([*errors, *reversed(shown)]), "no output")

@@ -27,6 +27,7 @@ def test_the_result_is_the_last_object_wherever_other_lines_came_in_between():
 
 def test_the_message_is_the_last_error_or_the_last_line():
     assert error_message(["error: first", "error: second", "ERROR: failed to reproduce 'train'"]) == "error: second"
+    assert error_message(["ERROR: disk is full", "Having any troubles?"]) == "ERROR: disk is full"
     assert error_message(["one", "two", " "]) == "two"
     assert error_message([]) == "no output"
 
