@@ -22,7 +22,7 @@ LARGEST_BODY = 1 << 20
 READING = re.compile(r"GET (/v[\d.]+)?/(_ping|version|images/json)$|HEAD (/v[\d.]+)?/_ping$")
 CREATING = re.compile(r"POST (/v[\d.]+)?/containers/create$")
 USING = re.compile(
-    r"(GET|POST|DELETE) (?P<base>(/v[\d.]+)?/containers/(?P<id>[\w.-]+))(?P<action>/(attach|json|start|stop|wait))?$"
+    r"(GET|POST|DELETE) (?P<base>(/v[\d.]+)?/containers/(?P<id>\w[\w.-]*))(?P<action>/(attach|json|start|stop|wait))?$"
 )
 #: Methods that go with what is done to a container; the last is its removal.
 ACTIONS = {"/attach": "POST", "/json": "GET", "/start": "POST", "/stop": "POST", "/wait": "POST", None: "DELETE"}
