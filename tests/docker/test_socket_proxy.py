@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
+
+from tests.docker.stack import wait_for
 
 SCRIPT = Path(__file__).parents[2] / "docker/tools/socket_proxy.py"
 spec = importlib.util.spec_from_file_location("socket_proxy", SCRIPT)
@@ -128,6 +129,14 @@ class Connection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def answers(path):
+    try:
+        Connection(path).connect()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def ask(tmp_path):
     """Ask the proxy; the answer's status and text."""
@@ -138,9 +147,7 @@ def ask(tmp_path):
     variables = {"PROXY_ENGINE": str(tmp_path / "engine.sock"), "PROXY_LISTEN": str(listen),
                  "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw", "PROXY_NETWORKS": "tasks"}  # fmt: skip
     process = subprocess.Popen([sys.executable, SCRIPT], env=os.environ | variables, stdout=subprocess.DEVNULL)
-    while not listen.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(lambda: answers(listen), "the proxy", 20)
 
     def asked(method, path, body=None):
         connection = Connection(listen)
@@ -172,7 +179,8 @@ def test_what_the_operator_needs_reaches_the_engine(ask, method, path):
     [("POST", "/v1.41/containers/mine/exec"), ("GET", "/v1.41/containers/json"), ("POST", "/v1.41/images/create"),
      ("POST", "/v1.41/build"), ("GET", "/v1.41/info"), ("POST", "/v1.41/volumes/create"), ("GET", "/v1.41/secrets"),
      ("PUT", "/v1.41/containers/mine/archive"), ("POST", "/v1.41/containers/mine/json"), ("DELETE", "/images/x"),
-     ("GET", "/v1.41/containers/mine/../postgres/json"), ("DELETE", "/v1.41/containers/.."), ("GET", "/v1.41/containers/mine%2f..%2fpostgres/json")],
+     ("GET", "/v1.41/containers/mine/../postgres/json"), ("DELETE", "/v1.41/containers/.."),
+     ("GET", "/v1.41/containers/mine%2f..%2fpostgres/json")],
 )  # fmt: skip
 def test_nothing_else_does(ask, method, path):
     status, text = ask(method, path)
