@@ -81,7 +81,9 @@ class DockerCommandOperator(DockerOperator):
         """Run the container; its lines become the task's log as they come."""
         label = task_label(context)
         self.labels = {LABEL: label}
-        self.container_name = f"wsol-{context['ti'].task_id}-{hashlib.sha256(label.encode()).hexdigest()[:12]}"
+        # Two stacks of one engine may have runs of one name.
+        digest = hashlib.sha256(f"{self._settings.work} {label}".encode()).hexdigest()
+        self.container_name = f"wsol-{context['ti'].task_id}-{digest[:12]}"
         self.environment = {**self.environment, AIRFLOW_RUN: context["run_id"]}
         self._private_environment = read_secrets(self._settings.secrets)
         self._remove_left_over()

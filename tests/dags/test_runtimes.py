@@ -71,16 +71,20 @@ def test_the_dag_is_the_same_in_containers_with_the_limits_of_dvc_yaml(name):
     code = """
 import json
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
 bag = DagBag("dags")
 assert not bag.import_errors, bag.import_errors
 dag = bag.dags["wsol_retrain"]
 assert "in_place" not in dag.params
+json.dumps(DagSerialization.to_dict(dag))
 print(json.dumps({t.task_id: [t.retries, t.execution_timeout and t.execution_timeout.total_seconds(), t.pool,
                               type(t).__name__] for t in dag.tasks}))
 """
+    variables = {"WSOL_RUNTIME": name, "WSOL_GPUS": "1", "PYTHONPATH": "dags"}
+    patient = {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False,
-        env=os.environ | {"WSOL_RUNTIME": name, "WSOL_GPUS": "1", "PYTHONPATH": "dags"},
+        env=os.environ | variables | patient,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     tasks = yaml.safe_load(done.stdout.splitlines()[-1])

@@ -157,6 +157,9 @@ def test_a_container_that_an_earlier_try_left_is_removed_first(monkeypatch):
     other = Engine()
     operator(monkeypatch, other).execute(CONTEXT | {"ti": SimpleNamespace(**vars(TASK) | {"map_index": 1})})
     assert other.created["name"] != name
+    elsewhere = Engine()
+    operator(monkeypatch, elsewhere, WSOL_WORK="other_stack").execute(CONTEXT)
+    assert elsewhere.created["name"] != name
 
 
 def test_a_cancelled_container_is_stopped_within_the_5_s_that_airflow_gives(monkeypatch):

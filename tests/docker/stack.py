@@ -65,7 +65,10 @@ class Stack:
 
     def containers(self, task: str) -> list[str]:
         """Names of a task's containers, running or not."""
-        names = docker("ps", "--all", "--filter", "label=wsol.task", "--format", "{{.Names}}").split()
+        network = f"network={self.name}_tasks"
+        names = docker(
+            "ps", "--all", "--filter", "label=wsol.task", "--filter", network, "--format", "{{.Names}}"
+        ).split()
         return [name for name in names if name.startswith(f"wsol-{task}-")]
 
     def in_work(self, *command: str) -> str:
@@ -100,10 +103,15 @@ class Run:
 
         def there() -> bool:
             state = self.tasks()[task]["state"]
-            assert state in states or self.state() not in FINAL, f"{task} is {state}: {self.log(task)[-3000:]}"
+            assert state in states or state not in FINAL, f"{task} is {state}: {self.log(task)[-3000:]}"
             return state in states
 
         wait_for(there, f"{task} in {states}", seconds)
+
+    def end(self) -> None:
+        """Leave out what has not run yet, except the removal of the workspace."""
+        self.stack.call("PATCH", self.path, {"state": "failed"})
+        self.wait_for_task("remove_workspace", "success", "failed")
 
     def log(self, task: str, attempt: int = 1) -> str:
         path = f"{self.path}/taskInstances/{task}/logs/{attempt}?full_content=true"

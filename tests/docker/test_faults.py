@@ -8,7 +8,7 @@ from tests.docker.stack import docker, wait_for
 
 pytestmark = pytest.mark.container
 #: Long enough to be interrupted: an epoch, with its checkpoint, takes some tenths of a second.
-LONG = {"train.epochs": 150}
+LONG = {"train.epochs": 60}
 RESUMED = "going on from the checkpoint after epoch"
 
 
@@ -32,7 +32,8 @@ def clean(stack):
 def test_a_killed_container_is_tried_again_and_goes_on_from_its_checkpoint(clean):
     run = clean.trigger(**LONG, **{"train.lambda": 0.11})
     docker("kill", wait_for_checkpoint(clean, run))
-    assert run.wait() == "success"
+    run.wait_for_task("train", "success", seconds=900)
+    run.end()
     assert run.tasks()["train"]["try_number"] == 2
     assert "exit code 137" in run.log("train", 1)
     assert RESUMED in run.log("train", 2)
@@ -49,7 +50,8 @@ def test_a_cancelled_task_has_no_container_after_10_s_and_can_be_resumed(clean):
     assert run.wait() == "failed"
     assert run.tasks()["remove_workspace"]["state"] == "success"
     again = clean.trigger(**settings)
-    assert again.wait() == "success"
+    again.wait_for_task("train", "success", seconds=900)
+    again.end()
     assert RESUMED in again.log("train")
 
 

@@ -25,7 +25,7 @@ def finished(stack):
 
 
 def test_the_metrics_are_those_of_the_process_runtime(finished, project):
-    done = pipeline(project, "repro")
+    done = pipeline(project, "repro", "evaluate")
     assert done.returncode == 0, done.stderr
     here = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["evaluate"]["outs"]
     there = yaml.safe_load(finished.record("dvc.lock"))["stages"]["evaluate"]["outs"]
