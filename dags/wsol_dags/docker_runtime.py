@@ -20,8 +20,9 @@ from wsol_dags.commands import AIRFLOW_RUN, KILLED, error_message, failure, last
 from wsol_dags.containers import RAW, WORK, Arguments, ContainerRuntime, Settings, task_label
 from wsol_dags.gpus import reserved_gpus
 
-#: Seconds between SIGTERM and SIGKILL of a cancelled task's container: Airflow kills the task itself after 5 s.
-GRACE = 4
+#: Seconds between SIGTERM and SIGKILL of a cancelled task's container: Airflow kills the task itself after 5 s, in which
+#: the container must also be removed.
+GRACE = 2
 #: Names the task on its container.
 LABEL = "wsol.task"
 #: What the provider has no argument for: nothing in a task needs privileges or writes into its image.

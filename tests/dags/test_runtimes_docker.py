@@ -169,7 +169,7 @@ def test_a_cancelled_container_is_stopped_within_the_5_s_that_airflow_gives(monk
     assert engine.calls == []
     task.container = {"Id": "abc"}
     task.on_kill()
-    assert engine.calls == [("stop", "abc", 4), ("remove", "abc")]
+    assert engine.calls == [("stop", "abc", 2), ("remove", "abc")]
 
 
 def test_the_workspace_is_made_from_the_form(monkeypatch):
