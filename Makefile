@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 # Bytecode, tool caches and matplotlib's font cache stay quiet and local.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-all lint format typecheck check lock benchmarks results methods clean
+.PHONY: help setup run ui test test-all test-containers lint format typecheck check lock images up down logs passwords audit \
+	benchmarks results methods clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## create .venv with the locked packages (a second call does nothing)
 
@@ -29,11 +30,14 @@ ui: setup  ## serve the MLflow and Airflow pages on 127.0.0.1
 
 test: setup  ## lint, type check and run the tests
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+	@$(PY) -m pytest -m "not slow and not container" -n 2 --dist loadfile
 
 test-all: setup  ## lint, type check and run all tests, the slow ones included
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -m "not container" -n 2 --dist loadfile
+
+test-containers: setup  ## build the images and try the stack on a Docker engine; skipped where there is none
+	@$(PY) -m pytest -m container tests/docker
 
 lint: setup  ## ruff: style, imports between floors, Airflow rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -49,7 +53,31 @@ check: setup  ## validate params.yaml and every input
 
 lock: setup  ## resolve pyproject.toml anew into requirements.lock
 	@$(VENV)/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-emit-find-links --extra dev --group airflow pyproject.toml -o requirements.lock
+	@sh docker/lock.sh
+
+images:  ## build the container images of the commit that is checked out
+	@sh docker/build.sh
+
+up:  ## start the Compose stack on this machine: Airflow, MLflow, Postgres; tasks run in containers
+	@sh docker/start.sh
+
+down:  ## stop the stack; its volumes stay
+	@cd docker && docker compose down
+
+logs:  ## follow what the stack says
+	@cd docker && docker compose logs --follow --tail 100
+
+passwords:  ## show the passwords that the first start made
+	@cd docker && for s in api-server:airflow mlflow:mlflow; do \
+		echo "$${s#*:}: admin $$(docker compose exec -T $${s%:*} cat /run/wsol/$${s#*:}/admin_password)"; done
+
+audit: setup  ## known vulnerabilities of the locked packages, and of the images where trivy is installed
+	@for lock in requirements.lock docker/*/requirements.lock; do \
+		echo "$$lock"; $(VENV)/bin/uv tool run pip-audit --require-hashes --disable-pip --requirement $$lock || failed=1; done; \
+	if command -v trivy >/dev/null; then for image in tools postgres mlflow airflow pipeline; do \
+		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL wsol/$$image:$$(git rev-parse --short=12 HEAD) || failed=1; done; \
+	else echo "trivy is not installed: images were not looked at"; fi; test -z "$$failed"
 
 benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in benchmarks/out
 	@for script in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$script .py) || exit; done

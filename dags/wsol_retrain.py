@@ -14,25 +14,20 @@ from wsol_dags.assets import RAW_DATA
 from wsol_dags.form import form_of
 from wsol_dags.notify import RunNotifier
 from wsol_dags.promotion import ANSWER, BODY, only_if_asked
-from wsol_dags.runtimes import CommandOperator, RemoveWorkspaceOperator, WorkspaceOperator
+from wsol_dags.runtimes import runtime_of
 from wsol_dags.stages import read_stages
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='workspace')['workspace'] }}"
 
+runtime = runtime_of(CHECKOUT)
 form = form_of(CHECKOUT)
 run_options = {
-    "in_place": Param(
-        False,
-        type="boolean",
-        section="this run",
-        description="run on the checkout itself, not in a copy of it; with the values of its params.yaml only",
-    ),
     "revision": Param(
         None,
         type=["null", "string"],
         section="this run",
-        description="commit, branch or tag to run; empty: the working tree as it is on disk",
+        description="commit, branch or tag to run; empty: the working tree as it is on disk, or the image's commit",
     ),
     "approval": Param(
         False,
@@ -41,6 +36,13 @@ run_options = {
         description="ask a person, on the page, before the run becomes champion",
     ),
 }
+if not runtime.pinned:
+    run_options["in_place"] = Param(
+        False,
+        type="boolean",
+        section="this run",
+        description="run on the checkout itself, not in a copy of it; with the values of its params.yaml only",
+    )
 
 with DAG(
     "wsol_retrain",
@@ -55,29 +57,28 @@ with DAG(
     on_failure_callback=RunNotifier("failed"),
     tags=["wsol"],
 ):
-    workspace = WorkspaceOperator(
+    workspace = runtime.create_workspace(
+        form,
         task_id="workspace",
-        folder=str(CHECKOUT),
-        form=form,
         doc_md="A copy of the repository for this run, with the form's values in its params.yaml",
     )
-    check = CommandOperator(
+    check = runtime.command(
+        ["check"],
+        IN_WORKSPACE,
         task_id="check",
-        arguments=["check"],
-        folder=IN_WORKSPACE,
         doc_md="Validate params.yaml and every input before anything runs",
     )
-    remove = RemoveWorkspaceOperator(
+    remove = runtime.remove_workspace(
         task_id="remove_workspace",
-        folder=str(CHECKOUT),
         doc_md="Remove the workspace; its params.yaml and dvc.lock are kept in the state folder",
     )
     stages = read_stages(CHECKOUT)
     tasks = {
-        stage.name: CommandOperator(
+        stage.name: runtime.command(
+            ["repro", "--single-item", stage.name],
+            IN_WORKSPACE,
+            stage.gpus,
             task_id=stage.name,
-            arguments=["repro", "--single-item", stage.name],
-            folder=IN_WORKSPACE,
             retries=stage.retries,
             execution_timeout=stage.timeout,
             doc_md=stage.desc,
@@ -87,10 +88,10 @@ with DAG(
     for stage in stages:
         tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or [check])
     check.set_upstream(workspace)
-    judge = CommandOperator(
+    judge = runtime.command(
+        ["promote", "--dry-run"],
+        IN_WORKSPACE,
         task_id="judge",
-        arguments=["promote", "--dry-run"],
-        folder=IN_WORKSPACE,
         pre_execute=only_if_asked,
         retries=3,
         doc_md="What promote would decide, for the person who is asked",
@@ -105,18 +106,18 @@ with DAG(
         pre_execute=only_if_asked,
         doc_md="Wait for a person's answer; after a week it is no",
     )
-    promote = CommandOperator(
+    promote = runtime.command(
+        ["promote", f"--approval={ANSWER}"],
+        IN_WORKSPACE,
         task_id="promote",
-        arguments=["promote", f"--approval={ANSWER}"],
-        folder=IN_WORKSPACE,
         trigger_rule="none_failed",
         retries=3,
         doc_md="Let the result compete with the champion; a refusal is a recorded result",
     )
-    publish = CommandOperator(
+    publish = runtime.command(
+        ["publish"],
+        IN_WORKSPACE,
         task_id="publish",
-        arguments=["publish"],
-        folder=IN_WORKSPACE,
         retries=3,
         doc_md="Push the result's files to DVC's remote, if there is one",
     )

@@ -1,130 +1,64 @@
-"""Where a stage runs. ``process``: its command, in the environment Airflow itself runs in."""
+"""Where tasks run: ``WSOL_RUNTIME`` names one of ``process`` (default), ``docker`` and ``kubernetes``.
 
-import json
+What a DAG says is the same for each of them; GPUs, time and retries of a stage come from ``meta`` of ``dvc.yaml``.
+"""
+
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from subprocess import TimeoutExpired
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
-from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import BaseOperator, Param
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from wsol_dags.form import overrides
+from wsol_dags.process import CommandOperator, ProcessRuntime, RemoveWorkspaceOperator, WorkspaceOperator
 
-#: Exit code of a fault that may pass; every other failure is not tried again.
-TRANSIENT = 75
-#: Names the Airflow run for whatever a stage records.
-AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
-#: Names the file in which a command leaves its exit code and error message.
-OUTCOME_FILE = "WSOL_OUTCOME_FILE"
-#: Seconds a cancelled command has to end by itself: Airflow kills the task, but not its children, after 5 s.
-GRACE = 4.5
+__all__ = ["CommandOperator", "RemoveWorkspaceOperator", "Runtime", "WorkspaceOperator", "runtime_of"]
 
 
-class CommandOperator(BaseOperator):
-    """Runs ``python -m pipeline …`` in a folder and returns the JSON object of its last line.
+class Runtime(Protocol):
+    """How the pipeline's commands become tasks.
 
-    Args:
-        arguments: of the command.
-        folder: where it runs, absolute.
+    Attributes:
+        checkout: the repository, as the tasks see it.
+        pinned: every run takes a commit; there is no working tree to run.
+    """
+
+    checkout: Path
+    pinned: bool
+
+    def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
+        """A task that runs ``python -m pipeline ARGUMENTS`` in a folder and returns the JSON object it ends with.
+
+        Exit code 75 is tried again, any other failure of the command is final; a cancelled task ends its command.
+        """
+        ...
+
+    def create_workspace(self, form: Mapping[str, Param], **options: Any) -> BaseOperator:
+        """A task that makes the run's workspace and returns ``{"workspace": folder}``."""
+        ...
+
+    def remove_workspace(self, **options: Any) -> BaseOperator:
+        """A task that removes the run's workspace and keeps its record."""
+        ...
+
+
+def runtime_of(checkout: Path) -> Runtime:
+    """The runtime that ``WSOL_RUNTIME`` names; its provider is imported only then.
 
     Raises:
-        AirflowException: the command ended with 75; Airflow tries again.
-        AirflowFailException: it ended with another code but 0; trying again would not help.
+        ValueError: there is no such runtime.
     """
+    name = os.environ.get("WSOL_RUNTIME", "process")
+    if name == "process":
+        return ProcessRuntime(checkout)
+    from wsol_dags.containers import Settings
 
-    template_fields: Sequence[str] = ("arguments", "folder")
+    if name == "docker":
+        from wsol_dags.docker_runtime import DockerRuntime
 
-    def __init__(self, *, arguments: Sequence[str], folder: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.arguments = list(arguments)
-        self.folder = folder
-        self._hook = SubprocessHook()
+        return DockerRuntime(Settings.from_environment())
+    if name == "kubernetes":
+        from wsol_dags.kubernetes_runtime import KubernetesRuntime
 
-    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the command; its lines become the task's log as they come."""
-        return self._run(self.arguments, context["run_id"])
-
-    def on_kill(self) -> None:
-        """End the command with all it started, before Airflow ends this task."""
-        process = self._hook.sub_process
-        if process is None or process.poll() is not None:
-            return
-        self._hook.send_sigterm()
-        try:
-            process.wait(GRACE)
-        except TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-    def _run(self, arguments: Sequence[str], run_id: str) -> dict[str, Any]:
-        with TemporaryDirectory() as folder:
-            outcome = Path(folder) / "outcome.json"
-            result = self._hook.run_command(
-                [sys.executable, "-u", "-m", "pipeline", *arguments],
-                env=dict(os.environ) | {AIRFLOW_RUN: run_id, OUTCOME_FILE: str(outcome)},
-                cwd=self.folder,
-            )
-            if result.exit_code == 0:
-                return _json_object(result.output)
-            reported = _json_object(outcome.read_text()) if outcome.exists() else {}
-        raise _failure(arguments[-1], result.exit_code, reported.get("message") or result.output)
-
-
-class WorkspaceOperator(CommandOperator):
-    """Makes the run's workspace, or takes the checkout itself; returns its folder as ``{"workspace": …}``.
-
-    Args:
-        form: the fields of the trigger form; values that differ from their defaults are the run's overrides.
-    """
-
-    def __init__(self, *, form: Mapping[str, Param], **kwargs: Any) -> None:
-        super().__init__(arguments=["workspace", "create", "{{ run_id }}"], **kwargs)
-        self._form = form
-
-    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Scheduled runs take the committed revision, manual ones what the form says."""
-        if context["run_id"].startswith("-"):
-            raise AirflowFailException("a run id that starts with '-' would be read as an option: choose another.")
-        values, changed = context["params"], overrides(self._form, context["params"])
-        scheduled = context["dag_run"].run_type != "manual"
-        revision = values["revision"] or ("HEAD" if scheduled else "")
-        if values["in_place"]:
-            if changed or revision:
-                raise AirflowFailException(
-                    f"in_place runs the checkout as it is, so it takes no revision and no other values ({changed}): "
-                    "leave these fields alone, or leave in_place off to run in a workspace of its own."
-                )
-            return {"workspace": self.folder}
-        options = [f"--set={key}={json.dumps(value)}" for key, value in changed.items()]
-        options += [f"--revision={revision}"] if revision else []
-        return self._run([*self.arguments, *options], context["run_id"])
-
-
-class RemoveWorkspaceOperator(CommandOperator):
-    """Removes the run's workspace and keeps its record; there is none where the run was in place."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(arguments=["workspace", "remove", "{{ run_id }}"], **kwargs)
-
-    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the command, unless there is nothing to remove."""
-        return {} if context["params"]["in_place"] else super().execute(context)
-
-
-def _failure(command: str, exit_code: int, message: str) -> AirflowException:
-    kind = AirflowException if exit_code == TRANSIENT else AirflowFailException
-    return kind(f"{command} ended with exit code {exit_code}: {message}")
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    """The JSON object a command ends with; empty where it ended otherwise."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return KubernetesRuntime(Settings.from_environment())
+    raise ValueError(f"WSOL_RUNTIME is {name!r}; it must be process, docker or kubernetes.")

@@ -19,6 +19,7 @@ class Stage:
         desc: what it does, one line.
         timeout: how long one attempt may take; None for any time.
         retries: how often a transient fault is tried again.
+        gpus: how many GPUs it needs.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Stage:
     desc: str
     timeout: timedelta | None
     retries: int
+    gpus: int
 
 
 def read_stages(checkout: Path) -> list[Stage]:
@@ -42,7 +44,7 @@ def _stage(name: str, stage: Mapping[str, Any], outs: Mapping[str, list[PurePosi
     meta = stage.get("meta", {})
     minutes = meta.get("timeout_minutes")
     timeout = timedelta(minutes=minutes) if minutes else None
-    return Stage(name, upstream, stage.get("desc", ""), timeout, meta.get("retries", 0))
+    return Stage(name, upstream, stage.get("desc", ""), timeout, meta.get("retries", 0), meta.get("gpus", 0))
 
 
 def _outs(stage: Mapping[str, Any]) -> Iterator[Any]:

@@ -1,127 +1,96 @@
-"""The operators of the `process` runtime on a folder with a stand-in for `python -m pipeline`."""
+"""The choice of a runtime, and what the two with containers make of a stage."""
 
-import threading
-from types import SimpleNamespace
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from wsol_dags.runtimes import CommandOperator, RemoveWorkspaceOperator, WorkspaceOperator
+import yaml
+from wsol_dags.containers import Settings
+from wsol_dags.docker_runtime import DockerRuntime
+from wsol_dags.kubernetes_runtime import KubernetesRuntime
+from wsol_dags.runtimes import runtime_of
 
-from tests.processes import is_alive, wait_for_pid
+CHECKOUT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
 
-#: Ends with the code it is told, leaving a message as the real one does; `sleep` starts a child and waits.
-STAND_IN = """
-import json, os, subprocess, sys, time
-what = sys.argv[1]
-if what == "sleep":
-    child = subprocess.Popen(["sleep", "120"])
-    open("child", "w").write(str(child.pid))
-    import signal
-    signal.signal(signal.SIGTERM, lambda *_: (child.terminate(), sys.exit(143)))
-    if sys.argv[2] == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open("pid", "w").write(str(os.getpid()))
-    time.sleep(120)
-if what == "fail":
-    open(os.environ["WSOL_OUTCOME_FILE"], "w").write(json.dumps({"exit_code": 2, "message": "lambda is\\nwrong"}))
-    print("noise")
-    sys.exit(int(sys.argv[2]))
-print("working")
-print(json.dumps({"arguments": sys.argv[1:], "run": os.environ["WSOL_AIRFLOW_RUN"]}))
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("process", "ProcessRuntime"), ("docker", "DockerRuntime"), ("kubernetes", "KubernetesRuntime")]
+)
+def test_the_environment_names_the_runtime(monkeypatch, name, kind):
+    monkeypatch.setenv("WSOL_RUNTIME", name)
+    assert type(runtime_of(CHECKOUT)).__name__ == kind
+
+
+def test_the_default_needs_no_setting(monkeypatch):
+    monkeypatch.delenv("WSOL_RUNTIME", raising=False)
+    assert runtime_of(CHECKOUT).checkout == CHECKOUT
+
+
+def test_an_unknown_runtime_is_refused(monkeypatch):
+    monkeypatch.setenv("WSOL_RUNTIME", "podman")
+    with pytest.raises(ValueError, match="'podman'; it must be process, docker or kubernetes"):
+        runtime_of(CHECKOUT)
+
+
+def test_settings_come_from_the_environment():
+    settings = Settings.from_environment(
+        {
+            "WSOL_IMAGE": "i:1",
+            "WSOL_GPUS": "2",
+            "WSOL_SHM_MIB": "64",
+            "WSOL_TASK_MLFLOW_TRACKING_URI": "http://m",
+            "X": "1",
+        }
+    )
+    assert (settings.image, settings.gpus, settings.shm_size) == ("i:1", 2, 64)
+    assert settings.environment == {"WSOL_STATE": "/srv/wsol/state", "MLFLOW_TRACKING_URI": "http://m"}
+
+
+@pytest.mark.parametrize("runtime", [DockerRuntime, KubernetesRuntime])
+@pytest.mark.parametrize(
+    ("available", "needed", "pool", "slots"),
+    [(2, 2, "gpu", 2), (2, 1, "gpu", 1), (0, 1, "gpu", 1), (0, 4, "gpu", 1), (2, 0, "default_pool", 1)],
+)
+def test_a_task_takes_a_slot_per_gpu_and_one_where_there_is_none(runtime, available, needed, pool, slots):
+    settings = Settings.from_environment({"WSOL_GPUS": str(available)})
+    task = runtime(settings).command(["check"], "/f", needed, task_id="t")
+    assert (task.pool, task.pool_slots) == (pool, slots)
+
+
+@pytest.mark.parametrize("runtime", [DockerRuntime, KubernetesRuntime])
+def test_more_gpus_than_there_are_is_an_error(runtime):
+    with pytest.raises(ValueError, match=r"train needs 2 GPUs .* WSOL_GPUS says there are 1"):
+        runtime(Settings.from_environment({"WSOL_GPUS": "1"})).command(["x"], "/f", 2, task_id="train")
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes"])
+def test_the_dag_is_the_same_in_containers_with_the_limits_of_dvc_yaml(name):
+    code = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+bag = DagBag("dags")
+assert not bag.import_errors, bag.import_errors
+dag = bag.dags["wsol_retrain"]
+assert "in_place" not in dag.params
+json.dumps(DagSerialization.to_dict(dag))
+print(json.dumps({t.task_id: [t.retries, t.execution_timeout and t.execution_timeout.total_seconds(), t.pool,
+                              type(t).__name__] for t in dag.tasks}))
 """
-CONTEXT = {"run_id": "manual__1"}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "pipeline").mkdir()
-    (tmp_path / "pipeline/__main__.py").write_text(STAND_IN)
-    return tmp_path
-
-
-def command(folder, *arguments):
-    return CommandOperator(task_id="t", arguments=arguments, folder=str(folder))
-
-
-def test_the_last_line_is_the_result_and_the_run_is_named(folder):
-    assert command(folder, "repro", "train").execute(CONTEXT) == {"arguments": ["repro", "train"], "run": "manual__1"}
-
-
-def test_a_transient_fault_is_tried_again(folder):
-    with pytest.raises(AirflowException, match="lambda is\nwrong") as error:
-        command(folder, "fail", "75").execute(CONTEXT)
-    assert not isinstance(error.value, AirflowFailException)
-
-
-@pytest.mark.parametrize("code", [1, 2, 143])
-def test_any_other_failure_is_final_and_carries_the_message(folder, code):
-    with pytest.raises(AirflowFailException, match=f"exit code {code}: lambda is\nwrong"):
-        command(folder, "fail", str(code)).execute(CONTEXT)
-
-
-@pytest.mark.parametrize("manner", ["polite", "deaf"])
-def test_a_cancelled_command_is_gone_with_its_children(folder, manner):
-    operator = command(folder, "sleep", manner)
-    errors = []
-
-    def execute():
-        try:
-            operator.execute(CONTEXT)
-        except AirflowException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=execute)
-    thread.start()
-    pid, child = wait_for_pid(folder / "pid"), wait_for_pid(folder / "child")
-    operator.on_kill()
-    thread.join(30)
-    assert not thread.is_alive()
-    assert not is_alive(pid)
-    assert not is_alive(child)
-    assert isinstance(errors[0], AirflowFailException)
-
-
-def test_killing_a_task_that_started_nothing_does_nothing(folder):
-    command(folder, "repro").on_kill()
-
-
-def workspace(folder, run_type="manual", **values):
-    form = {"train.lambda": Param(0.1, type="number"), "localize.threshold": Param("auto", type=["string", "number"])}
-    operator = WorkspaceOperator(task_id="workspace", folder=str(folder), form=form)
-    operator.arguments[-1] = "RUN"
-    params = {"in_place": False, "revision": None} | {key: field.value for key, field in form.items()} | values
-    return operator.execute(CONTEXT | {"params": params, "dag_run": SimpleNamespace(run_type=run_type)})
-
-
-def test_a_manual_run_takes_the_working_tree(folder):
-    assert workspace(folder)["arguments"] == ["workspace", "create", "RUN"]
-
-
-def test_a_scheduled_run_takes_the_commit(folder):
-    assert workspace(folder, "scheduled")["arguments"] == ["workspace", "create", "RUN", "--revision=HEAD"]
-
-
-def test_changed_fields_become_overrides(folder):
-    answer = workspace(folder, revision="v1", **{"train.lambda": 1e-5, "localize.threshold": "0.3"})
-    assert answer["arguments"][3:] == ["--set=train.lambda=1e-05", "--set=localize.threshold=0.3", "--revision=v1"]
-
-
-def test_an_untouched_field_in_another_spelling_is_no_override(folder):
-    assert workspace(folder, **{"localize.threshold": "'auto'"})["arguments"] == ["workspace", "create", "RUN"]
-
-
-def test_in_place_is_the_checkout_itself(folder):
-    assert workspace(folder, in_place=True) == {"workspace": str(folder)}
-
-
-@pytest.mark.parametrize("values", [{"train.lambda": 1}, {"revision": "v1"}])
-def test_in_place_takes_no_other_values(folder, values):
-    with pytest.raises(AirflowFailException, match="leave in_place off"):
-        workspace(folder, in_place=True, **values)
-
-
-def test_only_a_workspace_is_removed(folder):
-    operator = RemoveWorkspaceOperator(task_id="remove", folder=str(folder))
-    assert operator.execute(CONTEXT | {"params": {"in_place": True}}) == {}
-    assert operator.execute(CONTEXT | {"params": {"in_place": False}})["arguments"][:2] == ["workspace", "remove"]
+    variables = {"WSOL_RUNTIME": name, "WSOL_GPUS": "1", "PYTHONPATH": "dags"}
+    patient = {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        env=os.environ | variables | patient,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tasks = yaml.safe_load(done.stdout.splitlines()[-1])
+    assert set(STAGES) | {"workspace", "check", "remove_workspace"} <= set(tasks)
+    for stage, entry in STAGES.items():
+        meta = entry["meta"]
+        pool = "gpu" if meta["gpus"] else "default_pool"
+        kind = f"{name.capitalize()}CommandOperator"
+        assert tasks[stage] == [meta["retries"], 60 * meta["timeout_minutes"], pool, kind], stage

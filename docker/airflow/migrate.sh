@@ -1,0 +1,12 @@
+#!/bin/sh
+# Before every start of the stack: the database of this version of Airflow, its first user, and a slot per GPU.
+set -eu
+airflow db migrate
+user=$(cat /run/wsol/airflow/admin_user)
+if ! airflow users list --output plain | grep -qw "$user"; then
+  airflow users create --role Admin --username "$user" --password "$(cat /run/wsol/airflow/admin_password)" \
+    --firstname WSOL --lastname Administrator --email "$user@localhost.localdomain"
+fi
+slots=$WSOL_GPUS
+[ "$slots" -gt 0 ] || slots=1
+airflow pools set gpu "$slots" "one slot per GPU; one in all where there is none"

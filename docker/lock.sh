@@ -1,0 +1,17 @@
+#!/bin/sh
+# Resolve the packages of the images anew; what decides a result has the version of requirements.lock.
+set -eu
+cd "$(dirname "$0")/.."
+same=$(mktemp)
+trap 'rm -f "$same"' EXIT
+grep -oE '^(dvc|llvmlite|mlflow|numba|numpy|opencv-python|pandas|pillow|pyarrow|scikit-learn|scipy|timm|torch|torchvision)==[^\\]+' \
+  requirements.lock >"$same"
+compile() { # image, what it holds
+  image=$1
+  shift
+  .venv/bin/uv pip compile -q --python-platform x86_64-unknown-linux-gnu --python-version 3.11 --generate-hashes \
+    --no-annotate --no-header --no-emit-index-url --no-emit-find-links -c "$same" "$@" -o "docker/$image/requirements.lock"
+}
+compile pipeline pyproject.toml --group remote
+compile airflow --group airflow-image
+compile mlflow --group mlflow-image

@@ -1,0 +1,23 @@
+#!/bin/sh
+# The first start makes the databases; a half-made cluster of a start that was stopped is made anew.
+set -eu
+data=/srv/postgres/15
+create() { # user, databases it owns
+  password=$(cat "/run/wsol/postgres/$1")
+  user=$1
+  shift
+  psql -q -U postgres -d postgres -c "CREATE ROLE $user LOGIN PASSWORD '$password'"
+  for database in "$@"; do psql -q -U postgres -d postgres -c "CREATE DATABASE $database OWNER $user"; done
+}
+if [ ! -d "$data" ]; then
+  rm -rf "$data.new"
+  # Without a password only inside this container; everybody else needs one.
+  initdb -D "$data.new" -U postgres --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --locale=C.UTF-8 >/dev/null
+  echo 'host all all all scram-sha-256' >>"$data.new/pg_hba.conf"
+  pg_ctl -D "$data.new" -w -o "-c listen_addresses= -k /tmp" start >/dev/null
+  create airflow airflow
+  create mlflow mlflow mlflow_auth
+  pg_ctl -D "$data.new" -w -m fast stop >/dev/null
+  mv "$data.new" "$data"
+fi
+exec postgres -D "$data" -k /tmp -c listen_addresses='*'

@@ -1,0 +1,94 @@
+"""A Docker engine, the images of the project with tiny data, and the stack that is made of them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docker.stack import Stack, docker
+from tests.project import ROOT, environment, make_project
+
+#: A script with the commands `all` and `down` that brings an engine and a base image of its own.
+ENGINE = Path(os.environ.get("WSOL_DOCKER_ENGINE", ROOT.parent / "shared/tools/docker_engine.sh"))
+ENGINE_BASE = "local/debian-py:bookworm"
+#: Stands in the file that builds get as their secret; no image may hold it.
+PLANTED = "planted-build-secret-c41b7e"
+PORTS = {"AIRFLOW_PORT": "18080", "MLFLOW_PORT": "15000"}
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """A Docker engine in the environment: the one that is there, or the script's, stopped afterwards."""
+    if _answers():
+        yield
+        return
+    if not ENGINE.is_file():
+        pytest.skip(f"no Docker engine answers, and there is no {ENGINE} to start one (WSOL_DOCKER_ENGINE)")
+    done = subprocess.run(["bash", ENGINE, "all"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    root = Path(os.environ.get("DOCKER_TEST_ROOT", Path(os.environ.get("TMPDIR", "/tmp")) / "wsol-docker"))
+    os.environ |= {"DOCKER_HOST": f"unix://{root}/docker.sock", "DOCKER_CONFIG": f"{root}/config"}
+    yield
+    subprocess.run(["bash", ENGINE, "down"], check=True)
+
+
+def _answers() -> bool:
+    return bool(shutil.which("docker")) and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A committed checkout with tiny data; the stack of its docker/ folder has names and ports of its own."""
+    folder = make_project(tmp_path_factory.mktemp("stack") / "project")
+    example = folder / "docker/.env.example"
+    settings = PORTS | {"COMPOSE_PROJECT_NAME": "wsoltest", "WSOL_THREADS": "1"}
+    lines = [line.split("=")[0] for line in example.read_text().splitlines()]
+    text = example.read_text()
+    for name, value in settings.items():
+        assert name in lines
+        text = "\n".join(f"{name}={value}" if line.startswith(f"{name}=") else line for line in text.splitlines())
+    example.write_text(text + "\n")
+    (folder / "data/raw").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(engine, project, tmp_path_factory):
+    """All images, built; returns their names by image."""
+    authority = tmp_path_factory.mktemp("authority") / "ca.pem"
+    given = Path(os.environ.get("BUILD_CA") or os.environ.get("PIP_CERT") or "/etc/ssl/certs/ca-certificates.crt")
+    authority.write_text(f"{given.read_text()}\n# {PLANTED}\n")
+    has_base = subprocess.run(["docker", "image", "inspect", ENGINE_BASE], capture_output=True).returncode == 0
+    base = {"BASE_IMAGE": ENGINE_BASE, "BUILD_NETWORK": "host"} if has_base else {}
+    variables = base | {"WSOL_VERSION": "test", "BUILD_CA": str(authority)}
+    done = subprocess.run(
+        ["sh", "docker/build.sh"],
+        cwd=project,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    return {name: f"wsol/{name}:test" for name in ("tools", "postgres", "mlflow", "airflow", "pipeline")}
+
+
+@pytest.fixture(scope="session")
+def stack(images, project):
+    """The stack, healthy, after the first start of new volumes; removed with them."""
+    started = subprocess.run(
+        ["sh", "docker/start.sh"], cwd=project, env=environment(WSOL_VERSION="test"), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    running = Stack(project / "docker")
+    try:
+        assert started.returncode == 0, started.stderr[-4000:] + running.compose("logs", "--tail", "30")
+        running.unpause()
+        yield running
+    finally:
+        left = docker("ps", "--all", "--quiet", "--filter", "label=wsol.task", "--filter", "network=wsoltest_tasks")
+        for container in left.split():
+            docker("rm", "--force", container)
+        running.compose("down", "--volumes")

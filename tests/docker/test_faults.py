@@ -1,0 +1,91 @@
+"""What fails while a run is under way, and what becomes of the run."""
+
+import time
+
+import pytest
+
+from tests.docker.stack import docker, wait_for
+
+pytestmark = pytest.mark.container
+#: Long enough to be interrupted: an epoch, with its checkpoint, takes some tenths of a second.
+LONG = {"train.epochs": 60}
+RESUMED = "going on from the checkpoint after epoch"
+
+
+def wait_for_checkpoint(stack, run):
+    """Name of the container that trains, once it has saved its first epoch."""
+    run.wait_for_task("train", "running")
+    wait_for(lambda: len(stack.containers("train")) == 1, "the container", 60)
+    (name,) = stack.containers("train")
+    script = "while ! ls /srv/wsol/state/checkpoints/*.pt >/dev/null 2>&1; do sleep 0.2; done"
+    docker("exec", name, "timeout", "120", "sh", "-c", script)
+    return name
+
+
+@pytest.fixture
+def clean(stack):
+    """No checkpoint of another test, no other run under way."""
+    stack.in_work("sh", "-c", "rm -f /srv/wsol/state/checkpoints/*.pt")
+    return stack
+
+
+def test_a_killed_container_is_tried_again_and_goes_on_from_its_checkpoint(clean):
+    run = clean.trigger(**LONG, **{"train.lambda": 0.11})
+    docker("kill", wait_for_checkpoint(clean, run))
+    run.wait_for_task("train", "success", seconds=900)
+    run.end()
+    assert run.tasks()["train"]["try_number"] == 2
+    assert "exit code 137" in run.log("train", 1)
+    assert RESUMED in run.log("train", 2)
+
+
+def test_a_cancelled_task_has_no_container_after_10_s_and_can_be_resumed(clean):
+    settings = LONG | {"train.lambda": 0.12}
+    run = clean.trigger(**settings)
+    wait_for_checkpoint(clean, run)
+    clean.call("PATCH", f"{run.path}/taskInstances/train", {"new_state": "failed"})
+    cancelled = time.monotonic()
+    wait_for(lambda: clean.containers("train") == [], "the container's end", 10)
+    print(f"gone after {time.monotonic() - cancelled:.1f} s")
+    assert run.wait() == "failed"
+    assert run.tasks()["remove_workspace"]["state"] == "success"
+    again = clean.trigger(**settings)
+    again.wait_for_task("train", "success", seconds=900)
+    again.end()
+    assert RESUMED in again.log("train")
+
+
+def test_a_scheduler_that_dies_in_a_run_leaves_no_second_container_and_the_run_ends_well(clean):
+    run = clean.trigger(**LONG, **{"train.lambda": 0.13})
+    wait_for_checkpoint(clean, run)
+    clean.compose("restart", "--timeout", "0", "scheduler")
+    seen = set()
+
+    def ended():
+        seen.add(len(clean.containers("train")))
+        return run.state() in ("success", "failed")
+
+    wait_for(ended, "the end of the run", 900)
+    assert run.state() == "success"
+    assert seen <= {0, 1}
+
+
+def test_a_restarted_database_does_not_end_a_run(clean):
+    run = clean.trigger(**LONG, **{"train.lambda": 0.14})
+    wait_for_checkpoint(clean, run)
+    clean.compose("restart", "postgres")
+    assert run.wait() == "success"
+
+
+def test_mlflow_away_costs_no_training_and_is_tracked_later(clean):
+    before = len(clean.rows())
+    clean.compose("stop", "mlflow")
+    try:
+        run = clean.trigger(**{"train.lambda": 0.15})
+        run.wait_for_task("track", "up_for_retry", seconds=600)
+    finally:
+        clean.compose("start", "mlflow")
+    assert run.wait() == "success"
+    assert run.tasks()["train"]["try_number"] == 1
+    assert "exit code 75" in run.log("track", 1)
+    assert len(clean.rows()) == before + 1

@@ -1,0 +1,208 @@
+"""The proxy of the Docker socket, in front of a stand-in for the engine."""
+
+import http.client
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+
+import pytest
+
+from tests.docker.stack import wait_for
+
+SCRIPT = Path(__file__).parents[2] / "docker/tools/socket_proxy.py"
+spec = importlib.util.spec_from_file_location("socket_proxy", SCRIPT)
+proxy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(proxy)
+
+RULES = proxy.Rules("wsol/pipeline:1", frozenset({"work", "raw"}), frozenset({"tasks"}))
+HOST = {
+    "ReadonlyRootfs": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "NetworkMode": "tasks",
+    "Mounts": [{"Type": "volume", "Source": "work", "Target": "/srv/wsol"}], "Tmpfs": {"/tmp": ""}, "Privileged": False,
+    "DeviceRequests": [{"DeviceIDs": ["0"], "Capabilities": [["gpu"]]}],
+}  # fmt: skip
+WANTED = {"Image": "wsol/pipeline:1", "Labels": {"wsol.task": "x"}, "HostConfig": HOST, "User": "", "Env": ["A=b"]}
+
+
+def check(**host):
+    proxy.check_container(json.dumps(WANTED | {"HostConfig": HOST | host}).encode(), RULES)
+
+
+def test_what_the_runtime_asks_for_is_let_through():
+    check()
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ({"Privileged": True}, "HostConfig.Privileged may not be set"),
+        ({"Binds": ["/:/host"]}, "HostConfig.Binds may not be set"),
+        ({"PidMode": "host"}, "HostConfig.PidMode may not be set"),
+        ({"CapAdd": ["SYS_ADMIN"]}, "HostConfig.CapAdd may not be set"),
+        ({"Devices": [{"PathOnHost": "/dev/sda"}]}, "HostConfig.Devices may not be set"),
+        ({"Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}]}, "mounts are volumes"),
+        ({"Mounts": [{"Type": "volume", "Source": "wsol_postgres", "Target": "/x"}]}, "mounts are volumes"),
+        (
+            {"Mounts": [HOST["Mounts"][0] | {"VolumeOptions": {"DriverConfig": {"Options": {"o": "bind"}}}}]},
+            "mounts are",
+        ),
+        ({"NetworkMode": "host"}, "network must be one of"),
+        ({"NetworkMode": "container:wsol-postgres-1"}, "network must be one of"),
+        ({"ReadonlyRootfs": False}, "read only"),
+        ({"CapDrop": []}, "capabilities must be dropped"),
+        ({"SecurityOpt": ["seccomp=unconfined"]}, "no-new-privileges"),
+        ({"SecurityOpt": []}, "no-new-privileges"),
+        ({"Tmpfs": {"/etc": ""}}, "only tmpfs is /tmp"),
+    ],
+)
+def test_what_could_become_root_is_refused(host, message):
+    with pytest.raises(proxy.Refused, match=message):
+        check(**host)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"Image": "evil"}, "image must be"),
+        ({"User": "root"}, "User may not be set"),
+        ({"Labels": {}}, "label wsol.task must be set"),
+        ({"NetworkingConfig": {"EndpointsConfig": {"wsol_services": {}}}}, "network must be one of"),
+        ({"HostConfig": None}, "network must be one of"),
+    ],
+)
+def test_another_image_or_user_is_refused(change, message):
+    with pytest.raises(proxy.Refused, match=message):
+        proxy.check_container(json.dumps(WANTED | change).encode(), RULES)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"HostConfig": 1}', b"{}", b'{"Image": "wsol/pipeline:1", "Labels": 1}']
+)
+def test_what_cannot_be_read_is_refused(body):
+    with pytest.raises(proxy.Refused):
+        proxy.check_container(body, RULES)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers like an engine with two containers, of which one is a task's."""
+
+    protocol_version = "HTTP/1.1"
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self):
+        self.asked.append(self.requestline)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        found = "/gone" not in self.path
+        labels = {"wsol.task": "x"} if "mine" in self.path else {}
+        body = json.dumps({"Config": {"Labels": labels}} if found else {"message": "No such container"}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_DELETE = do_HEAD = do_GET
+
+    def address_string(self):
+        return "client"
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("docker", timeout=20)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+def answers(path):
+    try:
+        Connection(path).connect()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Ask the proxy; the answer's status and text."""
+    Handler.asked.clear()
+    server = Server(str(tmp_path / "engine.sock"), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    listen = tmp_path / "proxy.sock"
+    variables = {"PROXY_ENGINE": str(tmp_path / "engine.sock"), "PROXY_LISTEN": str(listen),
+                 "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw", "PROXY_NETWORKS": "tasks"}  # fmt: skip
+    process = subprocess.Popen([sys.executable, SCRIPT], env=os.environ | variables, stdout=subprocess.DEVNULL)
+    wait_for(lambda: answers(listen), "the proxy", 20)
+
+    def asked(method, path, body=None):
+        connection = Connection(listen)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    yield asked
+    process.kill()
+    process.wait()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/_ping"), ("GET", "/v1.41/version"), ("GET", "/v1.41/images/json?filter=x"),
+     ("GET", "/v1.41/containers/mine/json"), ("POST", "/v1.41/containers/mine/start"),
+     ("POST", "/v1.41/containers/mine/stop?t=4"), ("POST", "/v1.41/containers/mine/wait"),
+     ("DELETE", "/v1.41/containers/mine?force=True")],
+)  # fmt: skip
+def test_what_the_operator_needs_reaches_the_engine(ask, method, path):
+    assert ask(method, path)[0] == 200
+    assert Handler.asked[-1] == f"{method} {path} HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1.41/containers/mine/exec"), ("GET", "/v1.41/containers/json"), ("POST", "/v1.41/images/create"),
+     ("POST", "/v1.41/build"), ("GET", "/v1.41/info"), ("POST", "/v1.41/volumes/create"), ("GET", "/v1.41/secrets"),
+     ("PUT", "/v1.41/containers/mine/archive"), ("POST", "/v1.41/containers/mine/json"), ("DELETE", "/images/x"),
+     ("GET", "/v1.41/containers/mine/../postgres/json"), ("DELETE", "/v1.41/containers/.."),
+     ("GET", "/v1.41/containers/mine%2f..%2fpostgres/json")],
+)  # fmt: skip
+def test_nothing_else_does(ask, method, path):
+    status, text = ask(method, path)
+    assert status == 403
+    assert "socket proxy" in text
+    assert Handler.asked == []
+
+
+@pytest.mark.parametrize(("method", "end"), [("GET", "/json"), ("POST", "/stop"), ("DELETE", ""), ("POST", "/attach")])
+def test_other_containers_can_be_neither_seen_nor_stopped(ask, method, end):
+    status, text = ask(method, f"/v1.41/containers/wsol-postgres-1{end}")
+    assert status == 403
+    assert "is not a container of Airflow's tasks" in text
+    assert Handler.asked == ["GET /v1.41/containers/wsol-postgres-1/json HTTP/1.0"]
+
+
+def test_a_container_that_is_not_there_is_the_engines_answer(ask):
+    assert ask("DELETE", "/v1.41/containers/gone") == (404, '{"message": "No such container"}')
+
+
+def test_a_harmful_container_is_refused_and_a_harmless_one_made(ask):
+    harmful = WANTED | {"HostConfig": HOST | {"Privileged": True}}
+    assert ask("POST", "/v1.41/containers/create?name=x", json.dumps(harmful))[0] == 403
+    assert Handler.asked == []
+    assert ask("POST", "/v1.41/containers/create?name=x", json.dumps(WANTED))[0] == 200
