@@ -12,10 +12,11 @@ from typing import Any
 from airflow.sdk import DAG, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 from wsol_dags.grid import rows_of
-from wsol_dags.runtimes import CommandOperator
+from wsol_dags.runtimes import runtime_of
 from wsol_dags.stages import read_stages
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+runtime = runtime_of(CHECKOUT)
 NAME = "{{ run_id }}"
 ROW_NAME = "{{ run_id }}-row-{{ ti.map_index }}"
 ROW = "{{ ti.xcom_pull(task_ids='rows')[ti.map_index] }}"
@@ -66,31 +67,38 @@ with DAG(
     @task_group
     def row(settings: Any) -> None:
         """All stages with the settings of one row, in a workspace of its own."""
-        workspace = CommandOperator(
+        workspace = runtime.command(
+            ["workspace", "create", ROW_NAME, f"--values={ROW}", "--revision={{ params.revision or '' }}"],
+            str(runtime.checkout),
             task_id="workspace",
-            arguments=["workspace", "create", ROW_NAME, f"--values={ROW}", "--revision={{ params.revision or '' }}"],
-            folder=str(CHECKOUT),
         )
-        remove = CommandOperator(
-            task_id="remove_workspace", arguments=["workspace", "remove", ROW_NAME], folder=str(CHECKOUT)
+        remove = runtime.command(
+            ["workspace", "remove", ROW_NAME],
+            str(runtime.checkout),
+            task_id="remove_workspace",
         )
-        check = CommandOperator(task_id="check", arguments=["check"], folder=IN_WORKSPACE)
+        check = runtime.command(
+            ["check"],
+            IN_WORKSPACE,
+            task_id="check",
+        )
         stages = read_stages(CHECKOUT)
         tasks = {
-            stage.name: CommandOperator(
+            stage.name: runtime.command(
+                ["repro", "--single-item", stage.name],
+                IN_WORKSPACE,
+                stage.gpus,
                 task_id=stage.name,
-                arguments=["repro", "--single-item", stage.name],
-                folder=IN_WORKSPACE,
                 retries=stage.retries,
                 execution_timeout=stage.timeout,
                 doc_md=stage.desc,
             )
             for stage in stages
         }
-        add = CommandOperator(
+        add = runtime.command(
+            ["rows", "add", NAME],
+            IN_WORKSPACE,
             task_id="add",
-            arguments=["rows", "add", NAME],
-            folder=IN_WORKSPACE,
             retries=3,
             doc_md="Put the row's result under the sweep's run in MLflow",
         )
@@ -101,17 +109,17 @@ with DAG(
         remove.set_upstream(add)
         remove.as_teardown(setups=workspace)
 
-    start = CommandOperator(
+    start = runtime.command(
+        ["rows", "open", NAME],
+        str(runtime.checkout),
         task_id="open",
-        arguments=["rows", "open", NAME],
-        folder=str(CHECKOUT),
         retries=3,
         doc_md="The sweep's run in MLflow, under which its rows stand",
     )
-    close = CommandOperator(
+    close = runtime.command(
+        ["rows", "close", NAME, f"--rows={ADDED}", f"--expected={EXPECTED}"],
+        str(runtime.checkout),
         task_id="close",
-        arguments=["rows", "close", NAME, f"--rows={ADDED}", f"--expected={EXPECTED}"],
-        folder=str(CHECKOUT),
         trigger_rule="all_done",
         retries=3,
         doc_md="Compare the rows on val, mark the best; fails where a row did not come to its end",

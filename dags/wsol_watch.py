@@ -12,9 +12,10 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowSkipException
 from wsol_dags.assets import RAW_DATA
-from wsol_dags.runtimes import CommandOperator
+from wsol_dags.runtimes import runtime_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+runtime = runtime_of(CHECKOUT)
 #: Of an event, the hash of the data it tells of.
 HASH = "raw_hash"
 
@@ -34,10 +35,10 @@ with DAG(
     default_args={"retry_delay": timedelta(minutes=1)},
     tags=["wsol"],
 ):
-    look = CommandOperator(
+    look = runtime.command(
+        ["raw-hash"],
+        str(runtime.checkout),
         task_id="look",
-        arguments=["raw-hash"],
-        folder=str(CHECKOUT),
         retries=2,
         doc_md="Hash the raw data set; files that were not touched are not read again",
     )

@@ -20,8 +20,8 @@ from wsol_dags.commands import AIRFLOW_RUN, KILLED, error_message, failure, last
 from wsol_dags.containers import RAW, WORK, Arguments, ContainerRuntime, Settings, task_label
 from wsol_dags.gpus import reserved_gpus
 
-#: Seconds between SIGTERM and SIGKILL of a cancelled task's container: Airflow kills the task itself after 5 s, in which
-#: the container must also be removed.
+#: Seconds between SIGTERM and SIGKILL of a cancelled task's container: Airflow kills the task itself after 5 s, and the
+#: container must have been removed by then.
 GRACE = 2
 #: Names the task on its container.
 LABEL = "wsol.task"
