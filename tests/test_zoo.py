@@ -24,7 +24,7 @@ TINY = {
     "prepare.synthetic.classes": 2, "prepare.synthetic.train_per_class": 8, "prepare.synthetic.test_per_class": 3,
     "prepare.synthetic.image_size": 48, "train.pretrained": False, "train.resize": 88, "train.crop": 80,
     "train.epochs": 1, "train.batch_size": 4, "train.lr": 1e-4, "train.acol_width": 16, "train.warm_up": 0.5,
-    "evaluate.interval": 0.01,
+    "extract_cams.ddt_size": 96, "evaluate.interval": 0.01,
 }  # fmt: skip
 
 
