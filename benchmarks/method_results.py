@@ -126,8 +126,9 @@ class Table:
             self.ious = gaussian.to_frame().reset_index()
         self.ious = self.ious.merge(column.reset_index(), on="image_id", validate="one_to_one")
         RESULTS.mkdir(parents=True, exist_ok=True)
-        self.figures.to_csv(self.figures_file, index=False, float_format="%.4f")
+        # The figures come last: they say that a run is done.
         self.ious.to_csv(self.iou_file, index=False, float_format="%.4f")
+        self.figures.to_csv(self.figures_file, index=False, float_format="%.4f")
 
     def markdown(self) -> str:
         """The table, in the order of :data:`METHODS`."""

@@ -25,7 +25,8 @@ def say(message: str) -> None:
 
 
 def fail(message: str) -> None:
-    """The error that ends a command."""
+    """The error that ends a command; also of a process that is silent otherwise."""
+    _console.quiet = False
     _console.print("[bold red]error:[/]", end=" ")
     say(message)
 

@@ -101,6 +101,10 @@ class TrainParams(_Group):
             raise ValueError(f"lambda ({self.lambda_:g}) is a share when regularizer is label_smoothing: at most 1")
         if self.head == "acol" and self.erasing == "cutmix":
             raise ValueError("head acol hides what it finds of the one true class; images of cutmix have two classes")
+        if self.freeze_backbone and self.erasing in ("adl", "rdap"):
+            raise ValueError(f"erasing {self.erasing} works inside the backbone, which freeze_backbone does not train")
+        if self.schedule == "step" and sorted(set(self.step_epochs)) != self.step_epochs:
+            raise ValueError(f"step_epochs {self.step_epochs} must rise")
         if self.head == "acol" and self.erasing == "ae":
             raise ValueError("head acol is adversarial erasing inside one network; combine it with another erasing")
         return self
@@ -183,6 +187,10 @@ class Params(_Group):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":
+        if self.train.erasing == "ae" and self.extract_cams.method == "ddt":
+            raise ValueError("extract_cams.method ddt reads one network; train.erasing ae trains several")
+        if self.train.head == "acol" and self.extract_cams.relu and self.extract_cams.acol_map == "fused":
+            raise ValueError("extract_cams.relu changes nothing of ACoL's fused map, which is normalised already")
         if self.train.head == "acol" and self.extract_cams.method not in ("cam", "ddt"):
             raise ValueError(
                 f"extract_cams.method {self.extract_cams.method} does not know the two branches of train.head acol; "

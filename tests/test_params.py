@@ -1,12 +1,15 @@
 """Every wrong key or value of params.yaml becomes one line that names it."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.params import load_params
+from pipeline.models.backbones import BACKBONES
+from pipeline.params import TrainParams, load_params
+from pipeline.wsol.losses import REGULARIZERS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -126,3 +129,32 @@ def test_thresholds(tree, tmp_path, value):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree))
     assert load_params(path).localize.threshold == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train.head": "acol", "train.erasing": "cutmix"}, "two classes"),
+        ({"train.head": "acol", "train.erasing": "ae"}, "inside one network"),
+        ({"train.head": "acol", "extract_cams.method": "grad_cam"}, "two branches"),
+        ({"train.head": "acol", "extract_cams.relu": True}, "normalised already"),
+        ({"train.erasing": "ae", "extract_cams.method": "ddt"}, "trains several"),
+        ({"train.erasing": "adl", "train.freeze_backbone": True}, "does not train"),
+        ({"train.regularizer": "label_smoothing", "train.lambda": 1.5}, "at most 1"),
+        ({"extract_cams.clamp_negative_weights": True, "extract_cams.method": "layer_cam"}, "does not use"),
+        ({"train.schedule": "step", "train.step_epochs": [6, 4]}, "must rise"),
+        ({"train.accumulate": 3}, "multiple of accumulate"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_together_is_refused_with_a_reason(tree, tmp_path, changes, reason):
+    for key, value in changes.items():
+        group, name = key.split(".")
+        tree[group][name] = value
+    assert reason in message(tree, tmp_path)
+
+
+def test_every_backbone_and_regularizer_can_be_named():
+    fields = TrainParams.model_fields
+    assert set(get_args(fields["backbone"].annotation)) == set(BACKBONES)
+    assert set(get_args(fields["regularizer"].annotation)) == set(REGULARIZERS)

@@ -1,5 +1,6 @@
 """Maps of classes from trained networks, by any of the methods, and their logits."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -118,8 +119,9 @@ def _gradients(network: Localizer, features: Tensor, classes: Tensor) -> Tensor:
 
 
 def ten_crop_logits(network: Localizer, images: Tensor, crop: int) -> Tensor:
-    """Logits ``(N, C)``: the mean over corners and centre of images ``(N, 3, R, R)`` and their mirror images.
+    """Logarithm ``(N, C)`` of the mean prediction for corners and centre of images ``(N, 3, R, R)``, also mirrored.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", NeurIPS 2012, section 4.1.
     """
-    return torch.stack([network(part)[0] for part in ten_crop(images, [crop, crop])]).mean(dim=0)
+    parts = [network(part)[0].log_softmax(dim=1) for part in ten_crop(images, [crop, crop])]
+    return torch.stack(parts).logsumexp(dim=0) - math.log(len(parts))

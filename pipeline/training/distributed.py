@@ -4,9 +4,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from pipeline.models.localizer import device
@@ -46,6 +47,21 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def from_first(value: Any) -> Any:
+    """What the first process has, in all of them."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0, device=device())
+    return values[0]
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give all processes the first one's buffers: each keeps batch statistics of its own part."""
+    if world_size() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def sum_over_processes(values: Tensor) -> Tensor:

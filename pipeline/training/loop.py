@@ -19,13 +19,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline import console
 from pipeline.data.loading import batches
-from pipeline.errors import WsolError
+from pipeline.errors import UserError, WsolError
 from pipeline.models.localizer import Localizer, device
 from pipeline.models.precision import at_least_float32, autocast, loss_scaler
 from pipeline.params import TrainParams
 from pipeline.training.augment import Windows, crop_and_flip, random_windows
 from pipeline.training.batch import Batch, erased, loss_terms
-from pipeline.training.distributed import rank, sum_over_processes, world_size
+from pipeline.training.distributed import from_first, rank, share_buffers, sum_over_processes, world_size
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from pipeline.training.resume import Checkpoint
 from pipeline.training.validation import LabelledImages, validate
@@ -64,8 +64,8 @@ class Trainer:
     ) -> None:
         self.settings, self.seed, self.checkpoint, self.on_epoch = settings, seed, checkpoint, on_epoch
         self.device = device()
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.network = network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.network = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.earlier = [found.to(self.device).eval() for found in earlier]
         _train_mode(network, settings)
         self.average = _moving_average(network, settings.ema) if settings.ema else None
@@ -76,7 +76,7 @@ class Trainer:
         self.scaler = loss_scaler(settings.precision)
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = self.looked = 0
-        self.seconds = 0.0
+        self.seconds = self.guessing = 0.0
         self.best: dict[str, Any] = {"accuracy": -1.0}
         self.sums, self.totals = (torch.zeros(len(_SUMS), dtype=torch.float64, device=self.device) for _ in range(2))
 
@@ -85,12 +85,19 @@ class Trainer:
 
         Raises:
             WsolError: the loss is not finite any more, or has diverged.
+            UserError: there are fewer images than processes.
         """
+        if len(train.paths) < world_size():
+            raise UserError(f"{len(train.paths)} training images cannot be shared by {world_size()} processes.")
+        self.guessing = math.log(max(2, len(set(train.labels.tolist()))))
         self._resume()
         while self.epoch < self.settings.epochs:
             self._train_epoch(train)
+            share_buffers(self._model())
             row = {"epoch": self.epoch + 1} | self._means(train) | validate(self._model(), val, self.settings)
             row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
+            if not math.isfinite(row["val_loss"]):
+                self._stop("the loss on val is not finite any more")
             row["images_per_s"] = self._steps(train) * self._batch_size(train) / self.seconds
             self._finish_epoch(row)
         return self.history
@@ -137,7 +144,7 @@ class Trainer:
             self._train_step(self._batch(torch.from_numpy(batch), torch.from_numpy(train.labels[group]), size))
             self.seconds = before + time.monotonic() - started
             if self.step % LOOK_EVERY == 0 or self.step == steps:
-                self._look(train)
+                self._look()
                 if time.monotonic() - saved >= CHECKPOINT_EVERY:
                     self._save()
                     saved = time.monotonic()
@@ -148,7 +155,7 @@ class Trainer:
         rng = np.random.default_rng(place)
         windows: Windows = random_windows(size, self.settings.resize - self.settings.crop, rng)[_part_of(size)]
         images, labels = self._to_device(images), self._to_device(labels)
-        cropped = crop_and_flip(images, windows, self.settings.crop)
+        cropped = crop_and_flip(images, windows, self.settings.crop).contiguous(memory_format=self.layout)
         rng = np.random.default_rng([*place, rank()])
         # What the network itself draws, attention dropout for one, also depends on nothing but the place.
         torch.manual_seed(int(rng.integers(2**63)))
@@ -184,7 +191,7 @@ class Trainer:
         means = dict(zip(_SUMS, (self.totals / self._steps(train)).tolist(), strict=True))
         return means | {"accuracy": 100 * means["accuracy"]}
 
-    def _look(self, train: LabelledImages) -> None:
+    def _look(self) -> None:
         """Gather what was summed since the last look from all processes, and stop a training that is lost."""
         window = sum_over_processes(self.sums) / world_size()
         self.totals += window
@@ -193,7 +200,7 @@ class Trainer:
         self.looked = self.step
         if not math.isfinite(loss):
             self._stop("the loss is not finite any more")
-        if cross_entropy > DIVERGED * math.log(max(2, len(set(train.labels.tolist())))):
+        if cross_entropy > DIVERGED * self.guessing:
             self._stop(f"training diverges: the cross-entropy is {cross_entropy:.3g}, far above that of guessing,")
 
     def _stop(self, what: str) -> None:
@@ -215,7 +222,7 @@ class Trainer:
         return len(train.paths) // self._batch_size(train)
 
     def _resume(self) -> None:
-        state = self.checkpoint.load()
+        state = from_first(self.checkpoint.load() if rank() == 0 else None)
         if state is None:
             return
         for name in ("history", "epoch", "step", "seconds", "best"):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
+from pipeline.models.backbones import BACKBONES
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams
 
@@ -19,8 +20,8 @@ ONE_CYCLE = (0.3, 25.0, 25.0 * 1e4)
 def build_optimizer(network: Localizer, settings: TrainParams) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW (Loshchilov and Hutter, ICLR 2019).
 
-    Backbone and head, weights and biases are groups of their own; norms and biases do not decay; frozen parameters are
-    left out.
+    Backbone and head, weights and biases are groups of their own; what no library has weights for goes with the head.
+    Norms and biases do not decay; frozen parameters are left out.
     """
     groups = [group for group in _groups(network, settings) if group["params"]]
     if settings.optimizer == "adamw":
@@ -29,7 +30,10 @@ def build_optimizer(network: Localizer, settings: TrainParams) -> torch.optim.Op
 
 
 def _groups(network: Localizer, settings: TrainParams) -> Iterator[dict[str, Any]]:
-    for part, factor in ((network.backbone, 1.0), (network.head, settings.head_lr_factor)):
+    untrained = BACKBONES[settings.backbone].untrained
+    new = [(name, p) for name, p in network.named_parameters() if _is_new(name, untrained)]
+    old = [(name, p) for name, p in network.named_parameters() if not _is_new(name, untrained)]
+    for part, factor in ((old, 1.0), (new, settings.head_lr_factor)):
         weights, norms, biases = _split(part)
         rate = settings.lr * factor
         yield {"params": weights, "base_lr": rate, "weight_decay": settings.weight_decay}
@@ -37,9 +41,16 @@ def _groups(network: Localizer, settings: TrainParams) -> Iterator[dict[str, Any
         yield {"params": biases, "base_lr": rate * settings.bias_lr_factor, "weight_decay": 0.0}
 
 
-def _split(part: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+def _is_new(name: str, untrained: tuple[str, ...]) -> bool:
+    """Whether a parameter is of the head, or of the backbone's layers that no library has weights for."""
+    return not name.startswith("backbone.") or name.removeprefix("backbone.").startswith(untrained)
+
+
+def _split(
+    part: list[tuple[str, nn.Parameter]],
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Trained parameters: weights of linear maps, weights of norms (the only ones of one axis), biases."""
-    trained = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
+    trained = [(name, p) for name, p in part if p.requires_grad]
     biases = [p for name, p in trained if name.rpartition(".")[2] == "bias"]
     others = [p for name, p in trained if name.rpartition(".")[2] != "bias"]
     return [p for p in others if p.ndim > 1], [p for p in others if p.ndim == 1], biases

@@ -23,7 +23,10 @@ def train_key(params: Params) -> str:
     """
     settings = {"seed": params.seed, "train": params.train.model_dump(by_alias=True)}
     if isinstance(params.train.pretrained, str):
-        settings["weights"] = file_hash(Path(params.train.pretrained))
+        weights = Path(params.train.pretrained)
+        if not weights.is_file():
+            raise UserError(f"train.pretrained: {weights.absolute()} does not exist; give true, false or a file.")
+        settings["weights"] = file_hash(weights)
     parts = [json.dumps(settings, sort_keys=True)]
     parts += [f"{path}:{file_hash(path)}" for path in (*_code_files(), *sorted(PREPARED.glob("*.*")))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

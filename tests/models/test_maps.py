@@ -96,20 +96,20 @@ class CentreRed(torch.nn.Module):
 
 @torch.no_grad()
 def test_ten_crops_are_corners_and_centre_mirrored():
-    """The mean of what is in the middle of the ten windows."""
-    architecture = {"head": "gap", "classes": 1, "backbone": "", "tap_threshold": 0.1}
+    """The mean prediction over what is in the middle of the ten windows."""
+    architecture = {"head": "gap", "classes": 2, "backbone": "", "tap_threshold": 0.1}
     network = Localizer(CentreRed(), build_head(architecture, channels=1))
     network.mean.zero_()
-    network.std.fill_(1)
-    network.head.weight.fill_(1)
+    network.std.fill_(100)
+    network.head.weight.copy_(torch.tensor([[1.0], [0.0]]))
     network.head.bias.zero_()
     images = torch.randint(0, 256, (1, 3, 7, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    red = images[0, 0].double()
+    red = images[0, 0].double() / 100
     # Crops of 3 in 7: tops and lefts 0 and 4, centre 2; the middle pixel is one further. A mirrored image has the same
     # middle pixels with columns counted from the right, and its windows are the same five.
     places = [(1, 1), (1, 5), (5, 1), (5, 5), (3, 3)]
-    expected = sum(red[y, x] for y, x in places) / 5
-    assert ten_crop_logits(network, images, 3).item() == pytest.approx(expected.item())
+    expected = sum(torch.sigmoid(red[y, x]) for y, x in places) / 5
+    assert ten_crop_logits(network, images, 3).exp()[0, 0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @torch.no_grad()

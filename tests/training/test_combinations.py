@@ -13,7 +13,7 @@ from pipeline.params import TrainParams
 from pipeline.training import loop
 from pipeline.training.loop import Trainer
 from pipeline.training.resume import Checkpoint
-from tests.training.test_loop import Killed, stop_after
+from tests.training.test_loop import Killed, count_steps, stop_after
 from tests.training.trainings import settings, small_network
 
 
@@ -59,7 +59,9 @@ def test_it_trains_and_resumes(images, monkeypatch, head, loss, erasing):
         with pytest.raises(Killed):
             trainer("stopped", head, loss, erasing).fit(images, images)
     resumed = trainer("stopped", head, loss, erasing)
+    taken = count_steps(resumed)
     resumed.fit(images, images)
+    assert taken == [1]
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name])
     assert resumed.history[0]["loss"] == history[0]["loss"]

@@ -57,6 +57,18 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(Trainer, "_train_step", step)
 
 
+def count_steps(run):
+    """A list that grows with every step a training takes."""
+    taken, real = [], run._train_step
+
+    def step(batch):
+        taken.append(run.step)
+        real(batch)
+
+    run._train_step = step
+    return taken
+
+
 def stopped_and_resumed(images, monkeypatch, steps, **changes):
     """The whole training, and one that was stopped after some steps and taken up again."""
     whole = small_trainer("whole", **changes)
@@ -66,7 +78,11 @@ def stopped_and_resumed(images, monkeypatch, steps, **changes):
         with pytest.raises(Killed):
             small_trainer("stopped", **changes).fit(images, images)
     resumed = small_trainer("stopped", **changes)
+    taken = count_steps(resumed)
     resumed.fit(images, images)
+    # It must not have begun anew, which would end with the same weights.
+    kept = steps if loop.LOOK_EVERY == 1 else steps - steps % 2
+    assert len(taken) == 3 * 2 - kept
     return whole, resumed
 
 

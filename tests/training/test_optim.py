@@ -5,6 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pipeline.models.backbones import BACKBONES
+from pipeline.models.localizer import build_localizer
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from tests.training.trainings import settings, small_network
 
@@ -75,3 +77,16 @@ def test_the_optimizer_asked_for(name, kind):
     group = build_optimizer(small_network(chosen), chosen).param_groups[0]
     assert type(build_optimizer(small_network(chosen), chosen)) is kind
     assert group["nesterov"] and group["momentum"] == 0.8 if name == "sgd" else group["betas"] == (0.8, 0.999)
+
+
+def test_layers_without_library_weights_learn_at_the_rate_of_the_head():
+    chosen = settings(backbone="vgg16_conv1024", lr=0.1, head_lr_factor=10.0)
+    network = build_localizer(chosen.model_dump() | {"classes": 2})
+    rates = {
+        id(p): group["base_lr"] for group in build_optimizer(network, chosen).param_groups for p in group["params"]
+    }
+    untrained = BACKBONES["vgg16_conv1024"].untrained
+    found = {name: rates[id(p)] for name, p in network.backbone.named_parameters()}
+    assert {found[name] for name in found if name.startswith(untrained)} == {1.0}
+    assert {found[name] for name in found if not name.startswith(untrained)} == {0.1}
+    assert rates[id(network.head.weight)] == 1.0
