@@ -190,6 +190,7 @@ def sweep(
         print(json.dumps(run_sweep(trials)))
 
 
+@app.command(rich_help_panel="Tools")
 def promote(
     run: Annotated[str, typer.Option(help="id of a tracked run; the result in this folder if not given")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="decide and show why, but change nothing")] = False,
