@@ -115,7 +115,7 @@ def test_a_run_triggered_on_the_page_takes_its_overrides(tmp_path, monkeypatch):
         tree = psutil.Process(pages.pid)
         assert listening_addresses(tree) == {"127.0.0.1"}
         api = Api(airflow_port, project / ".wsol")
-        wait_for(lambda: api("GET", "/api/v2/dags")["total_entries"] == 1, "the DAG")
+        wait_for(lambda: dag_ids(api) == {"wsol_retrain", "wsol_sweep", "wsol_watch"}, "the DAGs")
         assert api("GET", "/api/v2/importErrors")["total_entries"] == 0
         api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})
         conf = {"train.lambda": 0.05, "localize.threshold": "0.3"}
@@ -131,6 +131,10 @@ def test_a_run_triggered_on_the_page_takes_its_overrides(tmp_path, monkeypatch):
     params = yaml.safe_load((record / "params.yaml").read_text())
     assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.05, 0.3)
     assert (project / "params.yaml").read_text() == text
+
+
+def dag_ids(api):
+    return {dag["dag_id"] for dag in api("GET", "/api/v2/dags")["dags"]}
 
 
 def finished(api, run, limit=180):

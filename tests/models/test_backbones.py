@@ -4,6 +4,7 @@ import functools
 import os
 import runpy
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,8 @@ def test_a_checkpoint_around_the_weights_is_refused(tmp_path):
 
 def test_a_download_that_fails_says_try_later_or_give_a_path(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    # The standard library keeps the proxies of its first request for the life of the process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     # Nothing listens there, so no request leaves the machine.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
