@@ -117,11 +117,16 @@ class ExtractCamsParams(_Group):
     clamp_negative_weights: bool
     relu: bool
     acol_map: Literal["fused", "first", "second"]
-    ddt_layers: Annotated[list[str], Field(min_length=1)]
-    ddt_size: int = Field(ge=32)
+    flip: bool
+    ddt_layers: Annotated[list[Annotated[str, Field(pattern=r"^[\w.]+@[1-9]\d+$")]], Field(min_length=1)]
     ddt_context: float = Field(ge=0)
     ten_crop: bool
     batch_size: int = Field(ge=1)
+
+    @property
+    def ddt_sources(self) -> list[tuple[str, int]]:
+        """Layers and sides of the images, in pixels, that ``ddt_layers`` names as ``LAYER@SIDE``."""
+        return [(layer, int(side)) for layer, side in (source.split("@") for source in self.ddt_layers)]
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ExtractCamsParams":

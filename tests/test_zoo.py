@@ -24,7 +24,7 @@ TINY = {
     "prepare.synthetic.classes": 2, "prepare.synthetic.train_per_class": 8, "prepare.synthetic.test_per_class": 3,
     "prepare.synthetic.image_size": 48, "train.pretrained": False, "train.resize": 88, "train.crop": 80,
     "train.epochs": 1, "train.batch_size": 4, "train.lr": 1e-4, "train.acol_width": 16, "train.warm_up": 0.5,
-    "extract_cams.ddt_size": 96, "evaluate.interval": 0.01,
+    "evaluate.interval": 0.01,
 }  # fmt: skip
 
 
@@ -67,7 +67,12 @@ def test_every_preset_runs(project, path):
         {"train.head": "conv", "train.erasing": "rdap", "train.ema": 0.9, "train.select": "best"},
         {"train.head": "acol", "train.erasing": "has", "extract_cams.acol_map": "second"},
         {"train.erasing": "ae", "train.optimizer": "adamw", "train.precision": "bfloat16"},
-        {"extract_cams.method": "ddt", "extract_cams.ddt_size": 96, "train.freeze_backbone": True},
+        {
+            "extract_cams.method": "ddt",
+            "extract_cams.flip": True,
+            "train.freeze_backbone": True,
+            "extract_cams.ddt_layers": ["layer4.0@96", "layer3.1@96", "layer3.1@64"],
+        },
         {"train.stride": 8, "train.schedule": "one_cycle", "train.channels_last": False, "extract_cams.ten_crop": True},
     ],
     ids=str,

@@ -1,6 +1,6 @@
 """Class-agnostic maps of a network's inner layers by deep descriptor transforming (:mod:`pipeline.wsol.ddt`)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,11 +14,11 @@ from pipeline.wsol.ddt import DescriptorMoments, Projections, evidence, principa
 
 
 class Foreground:
-    """Maps from projections fitted to a set of images: large images, and the same ones small for their context.
+    """Maps from projections fitted to a set of images, each in several sizes.
 
     Args:
         network: its backbone's layers are read.
-        layers: names of submodules of the backbone; the first leads.
+        sources: names of submodules of the backbone, each with the side of the images it is read from; the first leads.
         context: exponent of the leading layer's map of the small images; 0 leaves it out.
         precision: of the network's own work.
 
@@ -26,47 +26,68 @@ class Foreground:
         UserError: the backbone has no submodule of a name.
     """
 
-    def __init__(self, network: Localizer, layers: Sequence[str], context: float, precision: str = "float32") -> None:
+    def __init__(
+        self, network: Localizer, sources: Sequence[tuple[str, int]], context: float, precision: str = "float32"
+    ) -> None:
         known = dict(network.backbone.named_modules())
-        if unknown := [name for name in layers if name not in known]:
+        if unknown := [name for name, _ in sources if name not in known]:
             raise UserError(
                 f"extract_cams.ddt_layers: the backbone has no layer {', '.join(unknown)}; it has "
                 f"{', '.join(name for name in known if name.count('.') <= 1 and name)}."
             )
-        self.network, self.layers, self.context = network, [known[name] for name in layers], context
+        self.network, self.context = network, context
+        self.sources = [(known[name], side) for name, side in sources]
         self.precision = precision
         self.fine: Projections | None = None
         self.coarse: Projections | None = None
 
-    def fit(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Find the projections from images in batches, each ``(N, 3, R, R)`` large and ``(N, 3, S, S)`` small."""
+    def fit(self, images: Iterable[tuple[Mapping[int, Tensor], Tensor]]) -> None:
+        """Find the projections from batches of images.
+
+        Args:
+            images: by their side R ``(N, 3, R, R)``, and for the context the same ones small ``(N, 3, S, S)``.
+        """
         moments: list[DescriptorMoments] = []
         for large, small in images:
-            found = [self._descriptors(large, self.layers), self._descriptors(small, self.layers[:1])]
+            found = [self._fine(large), self._coarse(small)]
             if not moments:
                 moments = [DescriptorMoments([f.shape[1] for f in features]) for features in found]
             for sums, features in zip(moments, found, strict=True):
                 sums.add(torch.cat(features, dim=1))
         self.fine, self.coarse = (principal_projections(sums) for sums in moments)
 
-    def __call__(self, large: Tensor, small: Tensor) -> Tensor:
-        """Maps ``(N, h, w)``: the sum of the layers' evidence in the large images, times the context's power."""
+    def __call__(self, large: Mapping[int, Tensor], small: Tensor) -> Tensor:
+        """Maps ``(N, h, w)``: the sum of the layers' evidence in the large images, times the context's power.
+
+        Args:
+            large: images ``(N, 3, R, R)`` by their side R, for each side in ``sources``.
+            small: the same images ``(N, 3, S, S)``.
+        """
         assert self.fine and self.coarse, "fit first"
-        fine = evidence(self.fine.maps(torch.cat(self._descriptors(large, self.layers), dim=1))).sum(dim=1)
+        fine = evidence(self.fine.maps(torch.cat(self._fine(large), dim=1))).sum(dim=1)
         if not self.context:
             return fine
-        coarse = evidence(self.coarse.maps(self._descriptors(small, self.layers[:1])[0]))[:, 0]
+        coarse = evidence(self.coarse.maps(self._coarse(small)[0]))[:, 0]
         return with_context(fine, coarse, self.context)
 
-    def _descriptors(self, images: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-        """Outputs ``(N, K, h, w)`` of the layers, all at the first one's resolution."""
+    def _fine(self, large: Mapping[int, Tensor]) -> list[Tensor]:
+        """Descriptors ``(N, K, h, w)`` of all sources, at the first one's resolution."""
+        found = {side: iter(self._outputs(images, self._layers_at(side))) for side, images in large.items()}
+        outputs = [next(found[side]) for _, side in self.sources]
+        size = outputs[0].shape[2:]
+        return [F.interpolate(output, size=size, mode="bilinear", align_corners=False) for output in outputs]
+
+    def _layers_at(self, side: int) -> list[nn.Module]:
+        return [layer for layer, of in self.sources if of == side]
+
+    def _coarse(self, small: Tensor) -> list[Tensor]:
+        return self._outputs(small, [self.sources[0][0]])
+
+    def _outputs(self, images: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
+        """Outputs ``(N, K, h, w)`` of the layers."""
         with _outputs(layers) as outputs, autocast(self.precision):
             self.network.features(images)
-        size = outputs[0].shape[2:]
-        return [
-            F.interpolate(at_least_float32(output), size=size, mode="bilinear", align_corners=False)
-            for output in outputs
-        ]
+        return [at_least_float32(output) for output in outputs]
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Maps of classes from trained networks, by any of the methods, and their logits."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,12 +29,16 @@ class Views:
     Attributes:
         whole: ``(N, 3, S, S)``, the network's input.
         resized: ``(N, 3, R, R)``, where ten crops of side S are to classify.
-        large: ``(N, 3, L, L)``, where deep descriptor transforming is to localize.
+        large: by their side L ``(N, 3, L, L)``, where deep descriptor transforming is to localize.
     """
 
     whole: Tensor
     resized: Tensor | None = None
-    large: Tensor | None = None
+    large: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def mirrored(self) -> "Views":
+        """What the maps are made of, mirrored."""
+        return Views(self.whole.flip(-1), large={side: images.flip(-1) for side, images in self.large.items()})
 
 
 class Extractor:
@@ -72,14 +76,18 @@ class Extractor:
         features = self._features(network, views.whole)
         logits = network.head(features)[0] if views.resized is None else ten_crop_logits(network, views.resized, side)
         classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
-        return classes, self._maps(features, views, classes), logits
+        maps = self._maps(features, views, classes)
+        if self.settings.flip:
+            mirrored = views.mirrored()
+            maps = (maps + self._maps(self._features(network, mirrored.whole), mirrored, classes).flip(-1)) / 2
+        return classes, maps, logits
 
     def _features(self, network: Localizer, images: Tensor) -> Tensor:
         with autocast(self.precision):
             return at_least_float32(network.features(images))
 
     def _maps(self, features: Tensor, views: Views, classes: Tensor) -> Tensor:
-        if self.foreground and views.large is not None:
+        if self.foreground:
             # It knows no classes: one map for all of them.
             return self.foreground(views.large, views.whole)[:, None].expand(-1, classes.shape[1], -1, -1)
         if len(self.networks) == 1:

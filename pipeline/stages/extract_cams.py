@@ -52,12 +52,22 @@ def run(params: Params) -> dict[str, Any]:
 @torch.no_grad()
 def _fitted_foreground(network: Localizer, dataset: Dataset, params: Params) -> Foreground:
     settings, paths = params.extract_cams, _paths(dataset, "train")
-    foreground = Foreground(network, settings.ddt_layers, settings.ddt_context, params.train.precision)
+    foreground = Foreground(network, settings.ddt_sources, settings.ddt_context, params.train.precision)
     groups = _groups(np.arange(len(paths)), settings.batch_size)
-    large, small = (batches(paths, groups, size) for size in (settings.ddt_size, params.train.crop))
-    progress = console.progress(zip(large, small, strict=True), len(groups), "descriptors of train", "batches")
-    foreground.fit((_to_device(one), _to_device(other)) for one, other in progress)
+    images = zip(_by_side(paths, groups, params), _batches(paths, groups, params.train.crop), strict=True)
+    foreground.fit(console.progress(images, len(groups), "descriptors of train", "batches"))
     return foreground
+
+
+def _by_side(paths: list[Path], groups: list[NDArray[np.int64]], params: Params) -> Iterator[dict[int, Tensor]]:
+    """The images of each group in all sizes that deep descriptor transforming reads; files are read once for each."""
+    sides = sorted({side for _, side in params.extract_cams.ddt_sources})
+    for images in zip(*(_batches(paths, groups, side) for side in sides), strict=True):
+        yield dict(zip(sides, images, strict=True))
+
+
+def _batches(paths: list[Path], groups: list[NDArray[np.int64]], side: int) -> Iterator[Tensor]:
+    return map(_to_device, batches(paths, groups, side))
 
 
 def _shards(dataset: Dataset, split: str, extractor: Extractor, params: Params) -> Iterator[Shard]:
@@ -82,16 +92,13 @@ def _groups(positions: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 
 def _views(paths: list[Path], groups: list[NDArray[np.int64]], params: Params) -> Iterator[Views]:
-    """The images of each group, in the sizes that the method needs; files are read once for each size."""
+    """The images of each group, in the sizes that the method needs."""
     settings = params.extract_cams
-    sizes = (
-        params.train.crop,
-        params.train.resize if settings.ten_crop else None,
-        settings.ddt_size if settings.method == "ddt" else None,
-    )
-    read = [repeat(None) if size is None else map(_to_device, batches(paths, groups, size)) for size in sizes]
-    for _, *views in zip(groups, *read, strict=False):
-        yield Views(*views)
+    whole = _batches(paths, groups, params.train.crop)
+    resized = _batches(paths, groups, params.train.resize) if settings.ten_crop else repeat(None)
+    large = _by_side(paths, groups, params) if settings.method == "ddt" else repeat({})
+    for one, other, by_side in zip(whole, resized, large, strict=False):
+        yield Views(one, other, by_side)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pipeline.models.heads import build_head
 from pipeline.models.localizer import Localizer
 from tests.training.trainings import settings
 
-LAYERS = ["1", "0"]
+SOURCES = [("1", 48), ("0", 48), ("0", 36)]
 
 
 @pytest.fixture
@@ -29,9 +29,10 @@ def images(side, count=6):
 @torch.no_grad()
 @pytest.mark.parametrize("context", [0.0, 0.25])
 def test_it_finds_what_stands_in_the_middle_of_all_images(network, context):
-    foreground = Foreground(network, LAYERS, context)
-    large, small = images(48), images(24)
-    foreground.fit([(large[:4], small[:4]), (large[4:], small[4:])])
+    foreground = Foreground(network, SOURCES, context)
+    large, small = {side: images(side) for side in (36, 48)}, images(24)
+    parts = [({side: large[side][part] for side in large}, small[part]) for part in (slice(4), slice(4, 6))]
+    foreground.fit(parts)
     maps = foreground(large, small)
     assert maps.shape == (6, 12, 12)
     inside = maps[:, 5:7, 5:7].mean()
@@ -42,13 +43,14 @@ def test_it_finds_what_stands_in_the_middle_of_all_images(network, context):
 @torch.no_grad()
 def test_the_network_and_its_layers_are_left_as_they_were(network):
     before = network(images(24))
-    foreground = Foreground(network, LAYERS, 0.5)
-    foreground.fit([(images(48), images(24))])
-    foreground(images(48), images(24))
+    foreground = Foreground(network, SOURCES, 0.5)
+    large = {side: images(side) for side in (36, 48)}
+    foreground.fit([(large, images(24))])
+    foreground(large, images(24))
     assert torch.equal(network(images(24)), before)
     assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_an_unknown_layer_is_named_with_those_there_are(network):
     with pytest.raises(UserError, match=r"ddt_layers: the backbone has no layer layer9; it has 0, 1"):
-        Foreground(network, ["1", "layer9"], 0.0)
+        Foreground(network, [("1", 48), ("layer9", 48)], 0.0)

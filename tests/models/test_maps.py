@@ -12,7 +12,7 @@ from tests.training.trainings import settings, small_network
 
 SETTINGS = {
     "method": "cam", "clamp_negative_weights": False, "relu": False, "acol_map": "fused", "ten_crop": False,
-    "batch_size": 4, "ddt_layers": ["2", "5"], "ddt_size": 32, "ddt_context": 0.25,
+    "batch_size": 4, "flip": False, "ddt_layers": ["2@32", "5@32"], "ddt_context": 0.25,
 }  # fmt: skip
 CLASSES = torch.tensor([[0, 1], [1, 0]])
 
@@ -120,3 +120,33 @@ def test_ten_crops_classify_and_the_whole_image_localizes(images):
     _, maps, logits = Extractor([network], 0.5, how(ten_crop=True))(labels, Views(images, larger))
     assert torch.equal(logits, ten_crop_logits(network, larger, 32))
     torch.testing.assert_close(maps[:, 0], network.head.class_maps(network.features(images), labels[:, None])[:, 0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["cam", "layer_cam"])
+def test_flipped_maps_are_turned_back_and_averaged(images, method):
+    network, labels = network_with(), torch.tensor([0, 1])
+    plain, flipped = (Extractor([network], 0.5, how(method=method, flip=flip)) for flip in (False, True))
+    classes, maps, logits = flipped(labels, Views(images))
+    one = plain(labels, Views(images))
+    assert torch.equal(logits, one[2])
+    mirrored = class_maps(network, network.features(images.flip(-1)), classes, how(method=method)).flip(-1)
+    torch.testing.assert_close(maps, (one[1] + mirrored) / 2)
+    assert not torch.allclose(maps, one[1])
+
+
+class Recorded:
+    """In place of fitted projections: the map is the largest images' red."""
+
+    def __call__(self, large, small):
+        return large[max(large)][:, 0].double()
+
+
+@torch.no_grad()
+def test_foreground_maps_are_flipped_in_all_sizes(images):
+    network, labels = network_with(), torch.tensor([0, 1])
+    large = {40: torch.arange(40.0).repeat(2, 3, 40, 1), 36: torch.zeros(2, 3, 36, 36)}
+    extractor = Extractor([network], 0.5, how(method="ddt", flip=True), foreground=Recorded())
+    maps = extractor(labels, Views(images, large=large))[1]
+    # Each column and its mirror image, turned back, are the same column.
+    torch.testing.assert_close(maps[0, 0], torch.arange(40.0).repeat(40, 1).double())
