@@ -43,10 +43,9 @@ def process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Not after an error: the others would fail at the lost connection and might report that before the cause is.
+    dist.destroy_process_group()
 
 
 def from_first(value: Any) -> Any:
