@@ -126,6 +126,17 @@ def test_every_state_is_in_the_checkpoint(images, monkeypatch, changes):
     assert whole.selected_epoch == resumed.selected_epoch
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "select": "best"}], ids=str)
+def test_a_finished_training_is_not_trained_again(images, changes):
+    first, again = (small_trainer("same", **changes) for _ in range(2))
+    first.fit(images, images)
+    taken = count_steps(again)
+    assert again.fit(images, images) == first.history
+    assert taken == []
+    assert_same(weights(first), weights(again))
+    assert first.selected_epoch == again.selected_epoch
+
+
 def test_a_damaged_checkpoint_is_set_aside(images, capsys):
     whole, started = small_trainer("whole"), small_trainer("damaged")
     whole.fit(images, images)
