@@ -6,6 +6,7 @@ as one process for each; on several machines start it by `torchrun … -m pipeli
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,18 @@ def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[_T
     for number in range(params.train.ae_steps if params.train.erasing == "ae" else 1):
         network = _initial_network(_architecture(params.train, len(dataset.classes)), params)
         earlier = [training.network for training in trainings]
-        done = number * params.train.epochs
-        trainer = Trainer(network, params.train, params.seed, Checkpoint(f"{key}-{number}"),
-                          lambda row, done=done: live.log(row, done + int(row["epoch"])), earlier)  # type: ignore[misc]  # fmt: skip
-        trainings.append(_Training(trainer.fit(train, val), trainer.trained(), trainer.selected_epoch))
+        log = partial(_log, live, number * params.train.epochs)
+        checkpoint = Checkpoint(f"{key}-{number}")
+        trainings.append(_fit(Trainer(network, params.train, params.seed, checkpoint, log, earlier), train, val))
     return trainings
+
+
+def _fit(trainer: Trainer, train: LabelledImages, val: LabelledImages) -> _Training:
+    return _Training(trainer.fit(train, val), trainer.trained(), trainer.selected_epoch)
+
+
+def _log(live: LiveRun, done: int, row: dict[str, float]) -> None:
+    live.log(row, done + int(row["epoch"]))
 
 
 def _write(trainings: list[_Training], params: Params, classes: int, key: str) -> None:
@@ -94,8 +102,10 @@ def _write(trainings: list[_Training], params: Params, classes: int, key: str) -
 
 def _weights(settings: TrainParams) -> dict[str, str]:
     """Path and content of the file that the training started from, if any, for the check of the next run."""
-    path = settings.pretrained
-    return {path: file_hash(Path(path))} if isinstance(path, str) else {}
+    if not isinstance(settings.pretrained, str):
+        return {}
+    path = Path(settings.pretrained)
+    return {str(path): file_hash(path)}
 
 
 def _architecture(settings: TrainParams, classes: int) -> dict[str, Any]:
