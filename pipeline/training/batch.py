@@ -24,8 +24,8 @@ class Batch:
 
     def parts(self, count: int) -> list["Batch"]:
         """Split into ``count`` batches of nearly equal size."""
-        tensors = (self.images, self.labels, self.others)
-        return [Batch(*part, self.share) for part in zip(*(t.tensor_split(count) for t in tensors), strict=True)]
+        images, labels, others = (t.tensor_split(count) for t in (self.images, self.labels, self.others))
+        return [Batch(*part, self.share) for part in zip(images, labels, others, strict=True)]
 
 
 def erased(
