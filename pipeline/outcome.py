@@ -1,5 +1,6 @@
 """How a command ended, told to whoever started it through DVC, which passes neither exit code nor message on."""
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ class Outcome:
     """How the last command of a DVC run ended.
 
     Attributes:
-        exit_code: its own; None where none reported one, for example because it was killed.
+        exit_code: its own; None where none failed, or none reported it, for example because it was killed.
         message: its error message, or empty.
     """
 
@@ -23,10 +24,20 @@ class Outcome:
 
 
 def leave_outcome(exit_code: int | str | None, message: str) -> None:
-    """Called at the end of every command; the first call counts, and without somebody who asks nothing is left."""
-    if path := os.environ.pop(OUTCOME_FILE, None):
-        code = exit_code if isinstance(exit_code, int) else 1
-        Path(path).write_text(json.dumps({"exit_code": code, "message": message}))
+    """Called at the end of every command; nothing is left by one that succeeded, or where nobody asks.
+
+    Of several processes that fail together, such as those of one training, the first is heard: the others end because
+    it did.
+    """
+    path = os.environ.pop(OUTCOME_FILE, None)
+    if path is None or exit_code == 0:
+        return
+    code = exit_code if isinstance(exit_code, int) else 1
+    with Path(path).open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        # Not by its existence: Kubernetes makes the file of a container's last message, empty.
+        if os.fstat(stream.fileno()).st_size == 0:
+            stream.write(json.dumps({"exit_code": code, "message": message}))
 
 
 def read_outcome(path: Path) -> Outcome:

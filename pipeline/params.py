@@ -103,6 +103,9 @@ class TrainParams(_Group):
             raise ValueError("head acol hides what it finds of the one true class; images of cutmix have two classes")
         if self.freeze_backbone and self.erasing in ("adl", "rdap"):
             raise ValueError(f"erasing {self.erasing} works inside the backbone, which freeze_backbone does not train")
+        if self.pretrained is False and (self.freeze_backbone or self.freeze_batch_norm):
+            frozen = "freeze_backbone" if self.freeze_backbone else "freeze_batch_norm"
+            raise ValueError(f"{frozen} keeps what was pretrained, and pretrained is false: there is nothing to keep")
         if self.schedule == "step" and sorted(set(self.step_epochs)) != self.step_epochs:
             raise ValueError(f"step_epochs {self.step_epochs} must rise")
         if self.head == "acol" and self.erasing == "ae":

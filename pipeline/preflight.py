@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.data.cub import check_layout
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json
 from pipeline.params import Params
 from pipeline.state import state_folder
 
@@ -17,15 +17,42 @@ def check_inputs(params: Params) -> None:
 
     Raises:
         DataError: the raw data is missing or has another layout.
-        UserError: pretrained weights are missing, or an output folder cannot be written.
+        UserError: pretrained weights are missing or have changed, the backbone lacks layers that are to be read, or an
+            output folder cannot be written.
     """
     check_writable(state_folder())
     _check_data(params)
-    weights = params.train.pretrained
-    if isinstance(weights, str) and not Path(weights).is_file():
-        raise UserError(f"train.pretrained: {Path(weights).absolute()} does not exist; give true, false or a file.")
+    if isinstance(params.train.pretrained, str):
+        _check_weights(Path(params.train.pretrained))
+    if params.extract_cams.method == "ddt":
+        _check_layers(params)
     for folder in OUTPUTS:
         check_writable(folder)
+
+
+def _check_weights(path: Path) -> None:
+    """DVC knows weights by their path alone: it would take the model of the old content for that of the new."""
+    if not path.is_file():
+        raise UserError(f"train.pretrained: {path.absolute()} does not exist; give true, false or a file.")
+    facts = MODELS / "training.json"
+    known = read_json(facts).get("weights", {}) if facts.exists() else {}
+    if known.get(str(path), "") not in ("", file_hash(path)):
+        raise UserError(
+            f"train.pretrained: {path} has changed since the model in {MODELS} was trained from it. DVC knows weights "
+            "by their path and would not train again: give the new file another name, or bring the old one back."
+        )
+
+
+def _check_layers(params: Params) -> None:
+    """They are read after the training, which may take days."""
+    import torch
+
+    from pipeline.models.backbones import build_backbone
+    from pipeline.models.foreground import named_layers
+
+    with torch.device("meta"):
+        backbone = build_backbone(params.train.backbone, params.train.stride)
+    named_layers(backbone, [layer for layer, _ in params.extract_cams.ddt_sources])
 
 
 def _check_data(params: Params) -> None:

@@ -16,6 +16,11 @@ def state_folder() -> Path:
     return (_main_checkout(Path.cwd()) / ".wsol").resolve()
 
 
+def checkpoints_folder() -> Path:
+    """Where trainings leave what they go on from: ``KEY-NUMBER.pt``, until ``track`` has recorded their result."""
+    return state_folder() / "checkpoints"
+
+
 def shown_uri(uri: str) -> str:
     """An address as it may be printed: without the user and password it may hold."""
     return re.sub(r"//[^/@\s]*@", "//", uri)

@@ -135,6 +135,23 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project):
     uninterrupted = pipeline(whole, "repro", "train")
     assert "going on from" not in uninterrupted.stderr
     assert (project / "models/model.pt").read_bytes() == (whole / "models/model.pt").read_bytes()
+
+
+def test_a_kill_before_dvc_has_the_model_loses_no_training(project):
+    """A stage that was run by hand is one whose outputs DVC does not have; it removes them first."""
+    edit(project, {"train.epochs": 3})
+    assert pipeline(project, "train").returncode == 0
+    files = [project / "models" / name for name in ("model.pt", "history.csv", "training.json")]
+    written = [path.read_bytes() for path in files]
+    again = pipeline(project, "repro", "train")
+    assert again.returncode == 0, again.stderr
+    assert executed(again) == ["train"]
+    assert "going on from the checkpoint after epoch 3, step 0" in again.stderr
+    assert "epoch 1/3" not in again.stderr and "epoch 3/3" not in again.stderr
+    # Seconds and images per second too, which no second training would repeat.
+    assert [path.read_bytes() for path in files] == written
+    assert len(list(project.glob(".wsol/checkpoints/*.pt"))) == 1
+    assert pipeline(project, "repro").returncode == 0
     assert not list(project.glob(".wsol/checkpoints/*.pt"))
 
 

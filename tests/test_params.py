@@ -140,6 +140,8 @@ def test_thresholds(tree, tmp_path, value):
         ({"train.head": "acol", "extract_cams.relu": True}, "normalised already"),
         ({"train.erasing": "ae", "extract_cams.method": "ddt"}, "trains several"),
         ({"train.erasing": "adl", "train.freeze_backbone": True}, "does not train"),
+        ({"train.freeze_backbone": True}, "train: freeze_backbone keeps what was pretrained"),
+        ({"train.freeze_batch_norm": True}, "train: freeze_batch_norm keeps what was pretrained"),
         ({"train.regularizer": "label_smoothing", "train.lambda": 1.5}, "at most 1"),
         ({"extract_cams.clamp_negative_weights": True, "extract_cams.method": "layer_cam"}, "does not use"),
         ({"train.schedule": "step", "train.step_epochs": [6, 4]}, "must rise"),

@@ -57,7 +57,9 @@ def read_squashed(path: Path, size: int) -> NDArray[np.uint8]:
 
 def batches(paths: Sequence[Path], groups: Sequence[NDArray[np.int64]], size: int) -> Iterator[NDArray[np.uint8]]:
     """``(len(group), 3, size, size)`` for each group of positions in ``paths``, a few decoded ahead."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Processes that torchrun starts on one machine share its cores.
+    threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    with ThreadPoolExecutor(threads) as pool:
         pending: deque[list[Future[NDArray[np.uint8]]]] = deque()
         for group in groups:
             pending.append([pool.submit(read_squashed, paths[position], size) for position in group])

@@ -135,7 +135,7 @@ def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> N
             whole network or of the backbone alone.
 
     Raises:
-        UserError: the file is missing, is no state dict, or lacks parameters of this backbone.
+        UserError: the file is missing, is no state dict, lacks parameters of this backbone, or is of a larger network.
         TransientError: the download failed.
     """
     if pretrained is False:
@@ -150,5 +150,12 @@ def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> N
         raise UserError(
             f"train.pretrained: {pretrained} does not fit {name}: {len(wrong)} of {len(own)} parameters are missing "
             f"or of another shape, the first {wrong[0]}. Give a state_dict of {source.library}'s {source.model}."
+        )
+    # Heads are children of their own in all libraries; what else lies in the backbone's children is another network's.
+    children = tuple(f"{child}." for child, _ in backbone.named_children())
+    if left := [key for key in weights if key.startswith(children) and key not in backbone.state_dict()]:
+        raise UserError(
+            f"train.pretrained: {pretrained} is of a larger network than {name}: {len(left)} of its parameters are "
+            f"too many, the first {left[0]}. Give a state_dict of {source.library}'s {source.model}."
         )
     backbone.load_state_dict({key: weights[key] for key in own}, strict=False)

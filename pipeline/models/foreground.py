@@ -29,14 +29,9 @@ class Foreground:
     def __init__(
         self, network: Localizer, sources: Sequence[tuple[str, int]], context: float, precision: str = "float32"
     ) -> None:
-        known = dict(network.backbone.named_modules())
-        if unknown := [name for name, _ in sources if name not in known]:
-            raise UserError(
-                f"extract_cams.ddt_layers: the backbone has no layer {', '.join(unknown)}; it has "
-                f"{', '.join(name for name in known if name.count('.') <= 1 and name)}."
-            )
+        layers = named_layers(network.backbone, [name for name, _ in sources])
         self.network, self.context = network, context
-        self.sources = [(known[name], side) for name, side in sources]
+        self.sources = [(layer, side) for layer, (_, side) in zip(layers, sources, strict=True)]
         self.precision = precision
         self.fine: Projections | None = None
         self.coarse: Projections | None = None
@@ -88,6 +83,17 @@ class Foreground:
         with _outputs(layers) as outputs, autocast(self.precision):
             self.network.features(images)
         return [at_least_float32(output) for output in outputs]
+
+
+def named_layers(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Submodules of a backbone, or a UserError that lists those there are."""
+    known = dict(backbone.named_modules())
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"extract_cams.ddt_layers: the backbone has no layer {', '.join(unknown)}; it has "
+            f"{', '.join(name for name in known if name.count('.') <= 1 and name)}."
+        )
+    return [known[name] for name in names]
 
 
 @contextmanager

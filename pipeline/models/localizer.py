@@ -13,8 +13,6 @@ from pipeline.files import reading, write_bytes
 from pipeline.models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.models.backbones import build_backbone, channels
 from pipeline.models.heads import Head, build_head
-from pipeline.wsol.cam import normalize_maps
-from pipeline.wsol.erasing import erase_regions
 
 
 class Localizer(nn.Module):
@@ -42,13 +40,6 @@ class Localizer(nn.Module):
         """Logits ``(B, N, C)`` of the head's branches; the first branch classifies."""
         logits: Tensor = self.head(self.features(images), labels)
         return logits
-
-
-@torch.no_grad()
-def erase_found(network: Localizer, images: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Images ``(N, 3, H, W)`` with the mean colour where the network's map of the label reaches ``threshold``."""
-    maps = network.head.class_maps(network.features(images), labels[:, None])[:, 0]
-    return erase_regions(images, normalize_maps(maps), threshold, network.mean.flatten())
 
 
 def build_localizer(architecture: Mapping[str, Any]) -> Localizer:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import ten_crop
 
+from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.foreground import Foreground
 from pipeline.models.heads import AcolHead
-from pipeline.models.localizer import Localizer, erase_found
-from pipeline.models.precision import at_least_float32, autocast
+from pipeline.models.localizer import Localizer
+from pipeline.models.precision import features_in
 from pipeline.params import ExtractCamsParams
 from pipeline.wsol.cam import fuse_maps, grad_cam, grad_cam_plus_plus, layer_cam
 
@@ -73,18 +74,18 @@ class Extractor:
             Classes ``(N, 2)``, true and predicted, their maps ``(N, 2, h, w)`` and logits ``(N, C)``.
         """
         network, side = self.networks[0], views.whole.shape[-1]
-        features = self._features(network, views.whole)
-        logits = network.head(features)[0] if views.resized is None else ten_crop_logits(network, views.resized, side)
+        features = features_in(self.precision, network, views.whole)
+        if views.resized is None:
+            logits = network.head(features)[0]
+        else:
+            logits = ten_crop_logits(network, views.resized, side, self.precision)
         classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
         maps = self._maps(features, views, classes)
         if self.settings.flip:
             mirrored = views.mirrored()
-            maps = (maps + self._maps(self._features(network, mirrored.whole), mirrored, classes).flip(-1)) / 2
+            features = features_in(self.precision, network, mirrored.whole)
+            maps = (maps + self._maps(features, mirrored, classes).flip(-1)) / 2
         return classes, maps, logits
-
-    def _features(self, network: Localizer, images: Tensor) -> Tensor:
-        with autocast(self.precision):
-            return at_least_float32(network.features(images))
 
     def _maps(self, features: Tensor, views: Views, classes: Tensor) -> Tensor:
         if self.foreground:
@@ -102,8 +103,9 @@ class Extractor:
         """
         union = class_maps(self.networks[0], features, labels[:, None], self.settings)
         for earlier, network in zip(self.networks, self.networks[1:], strict=False):
-            images = erase_found(earlier, images, labels, self.ae_threshold)
-            maps = class_maps(network, self._features(network, images), labels[:, None], self.settings)
+            images = erase_found(earlier, images, labels, self.ae_threshold, self.precision)
+            features = features_in(self.precision, network, images)
+            maps = class_maps(network, features, labels[:, None], self.settings)
             union = fuse_maps(union, maps)
         return union[:, 0]
 
@@ -126,10 +128,11 @@ def _gradients(network: Localizer, features: Tensor, classes: Tensor) -> Tensor:
     return torch.stack(each, dim=1)
 
 
-def ten_crop_logits(network: Localizer, images: Tensor, crop: int) -> Tensor:
+def ten_crop_logits(network: Localizer, images: Tensor, crop: int, precision: str = "float32") -> Tensor:
     """Logarithm ``(N, C)`` of the mean prediction for corners and centre of images ``(N, 3, R, R)``, also mirrored.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", NeurIPS 2012, section 4.1.
     """
-    parts = [network(part)[0].log_softmax(dim=1) for part in ten_crop(images, [crop, crop])]
+    crops = ten_crop(images, [crop, crop])
+    parts = [network.head(features_in(precision, network, part))[0].log_softmax(dim=1) for part in crops]
     return torch.stack(parts).logsumexp(dim=0) - math.log(len(parts))

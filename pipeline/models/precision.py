@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.models.localizer import device
+from pipeline.models.localizer import Localizer, device
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -22,3 +22,9 @@ def loss_scaler(precision: str) -> torch.amp.GradScaler:
 def at_least_float32(values: Tensor) -> Tensor:
     """Losses and maps are computed in full precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def features_in(precision: str, network: Localizer, images: Tensor) -> Tensor:
+    """Last feature map ``(N, K, h, w)`` of images: computed in ``precision``, returned in full."""
+    with autocast(precision):
+        return at_least_float32(network.features(images))

@@ -1,7 +1,8 @@
 """Record the result as one MLflow row, found again by its key: running it twice changes nothing.
 
 Reads dvc.lock, models/, metrics/ and report/; writes to MLFLOW_TRACKING_URI, by default a database in the state
-folder. A server that does not answer ends it with exit code 75: run it again later and the row is completed.
+folder, and removes the training's checkpoint. A server that does not answer ends it with exit code 75: run it again
+later and the row is completed.
 """
 
 import os
@@ -17,6 +18,7 @@ from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, REPORT, existing, 
 from pipeline.mlflow_client import shown_tracking_uri
 from pipeline.params import PARAMS_FILE, Params
 from pipeline.provenance import LOCK, MODEL, RESULT, Result, commit, read_result, uncommitted_changes
+from pipeline.state import checkpoints_folder
 from pipeline.tracking import Point, Row, open_row, training_points
 
 #: Identifier of the Airflow run that this command belongs to.
@@ -37,8 +39,15 @@ def run(params: Params) -> dict[str, Any]:
         row.log_model([MODEL, MODELS / "training.json"], result.model_hash)
         row.set_tags(_facts(metrics, training) | _presentation(params, metrics))
         _log_provenance(row, result)
+    _remove_checkpoints(training["train_key"])
     console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {shown_tracking_uri()}")
     return {"run_id": row.run_id, "run_key": result.run_key, "new": row.created}
+
+
+def _remove_checkpoints(train_key: str) -> None:
+    """DVC has the model by now, so nobody goes on from there."""
+    for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
+        path.unlink(missing_ok=True)
 
 
 def _metrics() -> dict[str, Any]:

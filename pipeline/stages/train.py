@@ -5,6 +5,8 @@ streamed to MLflow while it trains; where no server answers, training goes on wi
 as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 
 from pipeline import console
 from pipeline.errors import DataError, UserError
-from pipeline.files import MODELS, write_csv, write_json
+from pipeline.files import MODELS, file_hash, write_csv, write_json
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
 from pipeline.models.backbones import BACKBONES, load_pretrained
@@ -31,6 +33,15 @@ COLUMNS = ("epoch", "lr", "loss", "cross_entropy", "regularizer", "entropy", "ac
            "images_per_s", "seconds")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What is kept of a training; its optimizer and averages are not, while the next network of several trains."""
+
+    history: list[dict[str, float]]
+    network: Localizer
+    selected_epoch: int
+
+
 def run(params: Params) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's figures."""
     start_per_gpu()
@@ -43,34 +54,39 @@ def run(params: Params) -> dict[str, Any]:
             _train(params, dataset, key, LiveRun())
             return {}
         with live_run(params.track.experiment, key) as live:
-            trainers = _train(params, dataset, key, live)
-    _write(trainers, _architecture(settings, len(dataset.classes)), key)
-    for trainer in trainers:
-        trainer.checkpoint.remove()
+            trainings = _train(params, dataset, key, live)
+    # The finished checkpoint stays until `track`: if this is killed before DVC has the outputs, nothing is lost.
+    _write(trainings, params, len(dataset.classes), key)
     # Of adversarial erasing the first network classifies.
-    last = trainers[0].history[-1]
-    return {"epochs": sum(len(t.history) for t in trainers), "val_accuracy": round(last["val_accuracy"], 2)}
+    last = trainings[0].history[-1]
+    return {"epochs": sum(len(t.history) for t in trainings), "val_accuracy": round(last["val_accuracy"], 2)}
 
 
-def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[Trainer]:
+def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[_Training]:
     """One training, or those of adversarial erasing, each going on from its own checkpoint."""
     train, val = (_images(dataset, split) for split in ("train", "val"))
-    trainers: list[Trainer] = []
+    trainings: list[_Training] = []
     for number in range(params.train.ae_steps if params.train.erasing == "ae" else 1):
         network = _initial_network(_architecture(params.train, len(dataset.classes)), params)
-        earlier = [trainer.trained() for trainer in trainers]
-        done = number * params.train.epochs
-        trainer = Trainer(network, params.train, params.seed, Checkpoint(f"{key}-{number}"),
-                          lambda row, done=done: live.log(row, done + int(row["epoch"])), earlier)  # type: ignore[misc]  # fmt: skip
-        trainer.fit(train, val)
-        trainers.append(trainer)
-    return trainers
+        earlier = [training.network for training in trainings]
+        log = partial(_log, live, number * params.train.epochs)
+        checkpoint = Checkpoint(f"{key}-{number}")
+        trainings.append(_fit(Trainer(network, params.train, params.seed, checkpoint, log, earlier), train, val))
+    return trainings
 
 
-def _write(trainers: list[Trainer], architecture: dict[str, Any], key: str) -> None:
-    networks = [trainer.trained() for trainer in trainers]
-    save_localizers(MODELS / "model.pt", networks, architecture)
-    rows = [row for trainer in trainers for row in trainer.history]
+def _fit(trainer: Trainer, train: LabelledImages, val: LabelledImages) -> _Training:
+    return _Training(trainer.fit(train, val), trainer.trained(), trainer.selected_epoch)
+
+
+def _log(live: LiveRun, done: int, row: dict[str, float]) -> None:
+    live.log(row, done + int(row["epoch"]))
+
+
+def _write(trainings: list[_Training], params: Params, classes: int, key: str) -> None:
+    networks = [training.network for training in trainings]
+    save_localizers(MODELS / "model.pt", networks, _architecture(params.train, classes))
+    rows = [row for training in trainings for row in training.history]
     history = pd.DataFrame(rows)[list(COLUMNS)]
     write_csv(MODELS / "history.csv", history.assign(epoch=range(1, len(rows) + 1)))
     facts = {
@@ -78,9 +94,18 @@ def _write(trainers: list[Trainer], architecture: dict[str, Any], key: str) -> N
         "device": _device_name(),
         "seconds": sum(row["seconds"] for row in rows),
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
-        "selected_epoch": trainers[0].selected_epoch,
+        "selected_epoch": trainings[0].selected_epoch,
+        "weights": _weights(params.train),
     }
     write_json(MODELS / "training.json", facts)
+
+
+def _weights(settings: TrainParams) -> dict[str, str]:
+    """Path and content of the file that the training started from, if any, for the check of the next run."""
+    if not isinstance(settings.pretrained, str):
+        return {}
+    path = Path(settings.pretrained)
+    return {str(path): file_hash(path)}
 
 
 def _architecture(settings: TrainParams, classes: int) -> dict[str, Any]:

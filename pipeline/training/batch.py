@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from pipeline.models.localizer import Localizer, erase_found
+from pipeline.models.adversarial_erasing import erase_found
+from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams
 from pipeline.wsol.erasing import cutmix, hide_and_seek
 from pipeline.wsol.losses import regularized_cross_entropy
@@ -23,8 +24,8 @@ class Batch:
 
     def parts(self, count: int) -> list["Batch"]:
         """Split into ``count`` batches of nearly equal size."""
-        split = zip(self.images.chunk(count), self.labels.chunk(count), self.others.chunk(count), strict=True)
-        return [Batch(*tensors, self.share) for tensors in split]
+        images, labels, others = (t.tensor_split(count) for t in (self.images, self.labels, self.others))
+        return [Batch(*part, self.share) for part in zip(images, labels, others, strict=True)]
 
 
 def erased(
@@ -45,7 +46,7 @@ def erased(
         mixed, permutation, share = cutmix(images, settings.cutmix_beta, settings.cutmix_probability, rng)
         return Batch(mixed, labels, labels[permutation.to(labels.device)], share)
     for found in earlier:
-        images = erase_found(found, images, labels, settings.ae_threshold)
+        images = erase_found(found, images, labels, settings.ae_threshold, settings.precision)
     return replace(batch, images=images)
 
 

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from pipeline import console
+from pipeline.errors import UserError
 from pipeline.models.localizer import device
+from pipeline.params import TrainParams
 
 
 def rank() -> int:
@@ -43,10 +46,9 @@ def process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Not after an error: the others would fail at the lost connection and might report that before the cause is.
+    dist.destroy_process_group()
 
 
 def from_first(value: Any) -> Any:
@@ -55,6 +57,30 @@ def from_first(value: Any) -> Any:
     if world_size() > 1:
         dist.broadcast_object_list(values, src=0, device=device())
     return values[0]
+
+
+def check_shares(images: int, batch: int, settings: TrainParams) -> None:
+    """Whether processes and forward passes can share the images of a step; the user is told when some are left out.
+
+    Args:
+        images: of the whole training set.
+        batch: images of a step that are shared, a multiple of the number of processes.
+
+    Raises:
+        UserError: a process would have none, or fewer than its forward passes.
+    """
+    processes, passes = world_size(), settings.accumulate
+    if images < processes:
+        raise UserError(f"{images} training images cannot be shared by {processes} processes.")
+    if batch // processes < passes:
+        raise UserError(
+            f"train.accumulate: the {batch // processes} images of a step that each of {processes} processes takes "
+            f"cannot be split into {passes} forward passes; lower it, or raise train.batch_size."
+        )
+    if settings.batch_size % processes:
+        console.warn(
+            f"train.batch_size {settings.batch_size} is no multiple of the {processes} processes: a step takes {batch}"
+        )
 
 
 def share_buffers(network: nn.Module) -> None:

@@ -19,13 +19,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline import console
 from pipeline.data.loading import batches
-from pipeline.errors import UserError, WsolError
+from pipeline.errors import WsolError
 from pipeline.models.localizer import Localizer, device
 from pipeline.models.precision import at_least_float32, autocast, loss_scaler
 from pipeline.params import TrainParams
 from pipeline.training.augment import Windows, crop_and_flip, random_windows
 from pipeline.training.batch import Batch, erased, loss_terms
-from pipeline.training.distributed import from_first, rank, share_buffers, sum_over_processes, world_size
+from pipeline.training.distributed import check_shares, from_first, rank, share_buffers, sum_over_processes, world_size
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from pipeline.training.resume import Checkpoint
 from pipeline.training.validation import LabelledImages, validate
@@ -85,10 +85,9 @@ class Trainer:
 
         Raises:
             WsolError: the loss is not finite any more, or has diverged.
-            UserError: there are fewer images than processes.
+            UserError: there are fewer images than processes, or fewer in a process's batch than parts of it.
         """
-        if len(train.paths) < world_size():
-            raise UserError(f"{len(train.paths)} training images cannot be shared by {world_size()} processes.")
+        check_shares(len(train.paths), self._batch_size(train), self.settings)
         self.guessing = math.log(max(2, len(set(train.labels.tolist()))))
         self._resume()
         while self.epoch < self.settings.epochs:
@@ -169,9 +168,11 @@ class Trainer:
         if self.settings.clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average:
+        # The scale falls where gradients overflowed, and then no step was taken.
+        if self.average and self.scaler.get_scale() >= scale:
             self.average.update_parameters(self.network)
         self.step += 1
 
@@ -227,6 +228,11 @@ class Trainer:
             return
         for name in ("history", "epoch", "step", "seconds", "best"):
             setattr(self, name, state[name])
+        if state["processes"] != world_size():
+            console.warn(
+                f"{state['processes']} processes made the checkpoint and {world_size()} go on: the weights will not be "
+                "exactly those of a training without a stop"
+            )
         self.looked = self.step
         self.totals.copy_(state["totals"])
         for name, part in self._stateful().items():
@@ -237,6 +243,7 @@ class Trainer:
         if rank() != 0:
             return
         state = {name: getattr(self, name) for name in ("history", "epoch", "step", "seconds", "best", "totals")}
+        state["processes"] = world_size()
         self.checkpoint.save(state | {name: part.state_dict() for name, part in self._stateful().items()})
 
     def _stateful(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline import console
 from pipeline.errors import UserError
 from pipeline.files import PREPARED, file_hash, reading, write_bytes
 from pipeline.params import Params
-from pipeline.state import state_folder
+from pipeline.state import checkpoints_folder
 
 
 def train_key(params: Params) -> str:
@@ -42,7 +42,7 @@ class Checkpoint:
     """The one checkpoint of a training; a training with another key never sees it."""
 
     def __init__(self, key: str) -> None:
-        self.path = state_folder() / "checkpoints" / f"{key}.pt"
+        self.path = checkpoints_folder() / f"{key}.pt"
 
     def load(self) -> dict[str, Any] | None:
         """The last saved state, on the CPU, or None at the start; a damaged one is removed with a warning."""
@@ -53,7 +53,7 @@ class Checkpoint:
                 state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except UserError:
             console.warn(f"the checkpoint {self.path} is damaged; training starts anew")
-            self.remove()
+            self.path.unlink()
             return None
         return state
 
@@ -62,7 +62,3 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_bytes(self.path, buffer.getvalue())
-
-    def remove(self) -> None:
-        """The training is complete and its model written."""
-        self.path.unlink(missing_ok=True)

@@ -57,7 +57,11 @@ def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 def normalize_maps(maps: Tensor) -> Tensor:
-    """Min-max normalise each map ``(…, h, w)`` to [0, 1]; a constant map, or one not finite, becomes zeros."""
+    """Min-max normalise each map ``(…, h, w)`` to [0, 1]; a constant map, or one not finite, becomes zeros.
+
+    Maps of 16 bits are normalised in float32: they are compared with thresholds next.
+    """
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     with torch.no_grad():
         low, high = torch.aminmax(maps.flatten(-2), dim=-1)
         span = (high - low)[..., None, None]

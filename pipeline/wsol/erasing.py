@@ -97,7 +97,7 @@ def attention_importance(features: Tensor) -> Tensor:
 
     Choe & Shim, "Attention-based dropout layer for weakly supervised object localization", CVPR 2019, section 3.
     """
-    return torch.sigmoid(features.mean(dim=1, keepdim=True))
+    return torch.sigmoid(_attention(features)).to(features.dtype)
 
 
 def attention_drop_mask(features: Tensor, threshold: float) -> Tensor:
@@ -106,7 +106,7 @@ def attention_drop_mask(features: Tensor, threshold: float) -> Tensor:
     Args:
         threshold: γ.
     """
-    attention = features.mean(dim=1, keepdim=True)
+    attention = _attention(features)
     return (attention < threshold * attention.amax(dim=(2, 3), keepdim=True)).to(features.dtype)
 
 
@@ -125,11 +125,16 @@ def region_drop_mask(features: Tensor, size: int) -> Tensor:
     height, width = features.shape[2:]
     if not 1 <= size <= min(height, width):
         raise ValueError(f"a square of {size} cells does not fit into a map of {height} x {width}")
-    peak = features.mean(dim=1).flatten(1).argmax(dim=1)  # (N,)
+    peak = _attention(features).flatten(1).argmax(dim=1)  # (N,)
     rows = _hidden(peak // width, size, height)
     columns = _hidden(peak % width, size, width)
     hidden = rows[:, None, :, None] & columns[:, None, None, :]
     return (~hidden).to(features.dtype)
+
+
+def _attention(features: Tensor) -> Tensor:
+    """Channel mean ``(N, 1, h, w)``; of features of 16 bits in float32, in which more values are apart."""
+    return features.mean(dim=1, keepdim=True, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
 def _hidden(centre: Tensor, size: int, length: int) -> Tensor:

@@ -1,10 +1,13 @@
 """Reading images and masks."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data import loading
 from pipeline.data.loading import batches, read_image, read_mask, read_squashed
 from pipeline.errors import DataError
 
@@ -74,6 +77,25 @@ def test_batches_keep_their_order_and_sizes(tmp_path):
     groups = np.split(order, [8, 16, 24])
     found = [batch[:, 0, 0, 0].tolist() for batch in batches(paths, groups, 8)]
     assert found == [group.tolist() for group in groups]
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(None, 8), ("1", 8), ("3", 2), ("16", 1)])
+def test_processes_of_one_machine_share_its_cores(tmp_path, monkeypatch, processes, threads):
+    started = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers):
+            started.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(loading, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    assert len(list(batches([tmp_path / "a.png"], [np.array([0])], 8))) == 1
+    assert started == [threads]
 
 
 def test_an_error_in_a_thread_reaches_the_caller(tmp_path):

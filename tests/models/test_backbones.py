@@ -266,6 +266,22 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_pretrained(build_backbone("resnet18", 16), "resnet18", str(tmp_path / "w.pth"))
 
 
+@pytest.mark.parametrize(
+    ("name", "larger", "first"),
+    [
+        ("resnet18", lambda: torchvision.models.resnet34(), "layer1.2.conv1.weight"),
+        ("resnet50", lambda: timm.create_model("seresnet50"), "layer1.0.se.fc1.weight"),
+    ],
+)
+def test_weights_of_a_larger_network_that_has_every_name_are_refused(tmp_path, name, larger, first):
+    save_small(larger().state_dict(), build_backbone(name, 16).state_dict(), tmp_path / "w.pth")
+    backbone = build_backbone(name, 16)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(UserError, match=rf"is of a larger network than {name}: \d+ of .* first {first}\."):
+        load_pretrained(backbone, name, str(tmp_path / "w.pth"))
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
 def test_missing_and_unreadable_files_are_named(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_pretrained(build_backbone("resnet18", 16), "resnet18", str(tmp_path / "none.pth"))

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.heads import build_head
-from pipeline.models.localizer import Localizer, erase_found
+from pipeline.models.localizer import Localizer
 from pipeline.models.maps import Extractor, Views, class_maps, ten_crop_logits
 from pipeline.params import ExtractCamsParams
 from pipeline.wsol.cam import normalize_maps
@@ -150,3 +151,19 @@ def test_foreground_maps_are_flipped_in_all_sizes(images):
     maps = extractor(labels, Views(images, large=large))[1]
     # Each column and its mirror image, turned back, are the same column.
     torch.testing.assert_close(maps[0, 0], torch.arange(40.0).repeat(40, 1).double())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ten_crop", [False, True])
+def test_all_of_the_networks_own_work_is_done_in_the_precision_asked_for(images, ten_crop):
+    networks = [network_with(seed=seed).float() for seed in (0, 1)]
+    types = []
+    for network in networks:
+        network.backbone[3].register_forward_hook(lambda _, __, output: types.append(output.dtype))
+    larger = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
+    extract = Extractor(networks, 0.5, how(ten_crop=ten_crop), "bfloat16")
+    _, maps, logits = extract(torch.tensor([0, 1]), Views(images, larger if ten_crop else None))
+    assert set(types) == {torch.bfloat16}
+    # The whole image, the second network's erased one for two classes, what is erased from it, and the ten crops.
+    assert len(types) == 5 + 10 * ten_crop
+    assert maps.dtype == logits.dtype == torch.float32

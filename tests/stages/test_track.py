@@ -55,6 +55,15 @@ def artifacts(run_id, folder=None):
     return sorted(item.path for item in MlflowClient(tracking_uri()).list_artifacts(run_id, folder))
 
 
+def test_the_trainings_checkpoints_are_no_longer_needed(project, state):
+    folder = state / "checkpoints"
+    folder.mkdir()
+    for name in (f"{TRAIN_KEY}-0.pt", f"{TRAIN_KEY}-1.pt", f"{'b' * 32}-0.pt"):
+        (folder / name).touch()
+    track.run(load_params())
+    assert [path.name for path in folder.iterdir()] == [f"{'b' * 32}-0.pt"]
+
+
 def test_a_result_is_one_row_with_everything_in_it(project, monkeypatch):
     monkeypatch.setenv("WSOL_AIRFLOW_RUN", "manual__1")
     summary = track.run(load_params())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.errors import UserError
 from pipeline.training import distributed
 from pipeline.training.loop import Trainer
 from pipeline.training.resume import Checkpoint
@@ -65,6 +66,29 @@ def test_two_processes_give_the_losses_and_weights_of_one_with_the_whole_batch(t
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "changes", "reason"),
+    [
+        (3, 4, {}, "3 training images cannot be shared by 4 processes"),
+        (99, 8, {"batch_size": 8, "accumulate": 4}, "the 2 images of a step .* cannot be split into 4 forward passes"),
+    ],
+)
+def test_processes_without_images_are_refused(monkeypatch, images, batch, changes, reason):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match=reason):
+        distributed.check_shares(images, batch, settings(**changes))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "said"), [(8, ""), (10, "10 is no multiple of the 4 processes: a step takes 8")]
+)
+def test_images_that_processes_cannot_share_evenly_are_said_to_be_left_out(monkeypatch, capsys, batch_size, said):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    distributed.check_shares(99, 8, settings(batch_size=batch_size))
+    shown = " ".join(capsys.readouterr().err.split())
+    assert said in shown if said else not shown
 
 
 def test_without_torchrun_there_is_one_process():

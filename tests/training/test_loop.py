@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import WsolError
+from pipeline.errors import UserError, WsolError
 from pipeline.training import loop
+from pipeline.training.batch import Batch
 from pipeline.training.loop import Trainer
 from tests.training.trainings import settings, small_network, small_trainer
 
@@ -126,6 +127,17 @@ def test_every_state_is_in_the_checkpoint(images, monkeypatch, changes):
     assert whole.selected_epoch == resumed.selected_epoch
 
 
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "select": "best"}], ids=str)
+def test_a_finished_training_is_not_trained_again(images, changes):
+    first, again = (small_trainer("same", **changes) for _ in range(2))
+    first.fit(images, images)
+    taken = count_steps(again)
+    assert again.fit(images, images) == first.history
+    assert taken == []
+    assert_same(weights(first), weights(again))
+    assert first.selected_epoch == again.selected_epoch
+
+
 def test_a_damaged_checkpoint_is_set_aside(images, capsys):
     whole, started = small_trainer("whole"), small_trainer("damaged")
     whole.fit(images, images)
@@ -159,7 +171,7 @@ def test_a_loss_far_above_guessing_stops_with_the_place(images):
 
 
 def test_frozen_batch_norm_stays_as_it_was(images):
-    run = small_trainer(freeze_batch_norm=True)
+    run = small_trainer(freeze_batch_norm=True, pretrained=True)
     before = weights(run)
     run.fit(images, images)
     after = weights(run)
@@ -170,7 +182,7 @@ def test_frozen_batch_norm_stays_as_it_was(images):
 
 
 def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(images):
-    run = small_trainer(freeze_backbone=True)
+    run = small_trainer(freeze_backbone=True, pretrained=True)
     before = weights(run)
     run.fit(images, images)
     after = weights(run)
@@ -188,6 +200,32 @@ def test_mixed_precision_keeps_float32_weights_and_learns(images, precision):
 
 def test_fewer_images_than_a_batch(images):
     assert len(small_trainer(batch_size=64, epochs=1).fit(images, images)) == 1
+
+
+def test_parts_are_as_many_as_asked_for_and_differ_by_one_image_at_most():
+    batch = Batch(torch.arange(6).view(6, 1, 1, 1), torch.arange(6), torch.arange(6, 12), share=0.25)
+    parts = batch.parts(4)
+    assert [part.labels.tolist() for part in parts] == [[0, 1], [2, 3], [4], [5]]
+    assert [part.others.tolist() for part in parts] == [[6, 7], [8, 9], [10], [11]]
+    assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+    assert {part.share for part in parts} == {0.25}
+
+
+def test_a_batch_of_fewer_images_than_parts_is_refused(images):
+    with pytest.raises(UserError, match=r"the 10 images of a step .* cannot be split into 16 forward passes"):
+        small_trainer(batch_size=32, accumulate=16).fit(images, images)
+
+
+def test_going_on_with_another_number_of_processes_is_said(images, monkeypatch, capsys):
+    first = small_trainer("k", epochs=1)
+    first.fit(images, images)
+    state = first.checkpoint.load()
+    small_trainer("k", epochs=1).fit(images, images)
+    assert "processes" not in capsys.readouterr().err
+    first.checkpoint.save(state | {"processes": 2})
+    small_trainer("k", epochs=1).fit(images, images)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 processes made the checkpoint and 1 go on: the weights will not be exactly those" in said
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(images):
@@ -223,6 +261,17 @@ def test_the_moving_average_is_the_model(images):
     expected = 0.5 * first + 0.5 * run.network.head.weight.detach()
     torch.testing.assert_close(run.trained().head.weight.detach(), expected)
     assert not torch.equal(start, first)
+
+
+@pytest.mark.parametrize(("scale", "averaged"), [(2.0**8, 1), (2.0**100, 0)])
+def test_a_step_that_overflowed_is_not_averaged(images, scale, averaged):
+    """Gradients of float16 that are scaled too far are infinite: the optimizer leaves the weights as they are."""
+    run = small_trainer(ema=0.5, precision="float16", epochs=1, batch_size=10)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    start = run.network.head.weight.detach().clone()
+    run.fit(images, images)
+    assert torch.equal(run.network.head.weight, start) == (not averaged)
+    assert run.average.n_averaged.item() == averaged
 
 
 def test_the_best_epoch_is_kept(images, monkeypatch):

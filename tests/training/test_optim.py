@@ -51,6 +51,13 @@ def test_one_cycle_is_that_of_the_library():
     assert max(expected) == 1.0
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "step", "one_cycle"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_a_training_of_few_steps_has_rates_all_the_same(schedule, steps):
+    chosen = settings(schedule=schedule, epochs=1, step_epochs=[1], warm_up=0.5)
+    assert all(0 < schedule_factor(step, steps, chosen) <= 1 for step in range(steps))
+
+
 def test_groups_have_their_rates_and_only_weights_decay():
     chosen = settings(lr=0.1, head_lr_factor=10.0, bias_lr_factor=2.0, weight_decay=5e-4)
     network = small_network(chosen)

@@ -161,6 +161,14 @@ def test_normalized_maps_are_those_of_the_evaluator():
     assert expected[0].max() == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maps_of_16_bits_are_normalized_in_float32(dtype):
+    maps = torch.rand(4, 9, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = normalize_maps(maps)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, normalize_maps(maps.double()).float(), rtol=1e-6, atol=1e-7)
+
+
 def test_fused_maps_take_the_larger_of_the_normalized_ones():
     first, second = torch.tensor([[[0.0, 5.0, 10.0]]]), torch.tensor([[[3.0, 2.0, 1.0]]])
     assert fuse_maps(first, second).tolist() == [[[1.0, 0.5, 1.0]]]

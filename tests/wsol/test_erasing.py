@@ -206,6 +206,19 @@ def test_drop_mask_hides_what_reaches_a_share_of_each_images_maximum(threshold, 
     assert mask.dtype == ATTENDED.dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_of_features_of_16_bits_is_compared_in_float32(dtype):
+    """Masks are those of the same features in float64; their maxima are close to many other positions."""
+    features = (1 + 0.05 * torch.rand(16, 3, 20, 20, generator=torch.Generator().manual_seed(0))).to(dtype)
+    for mask in (lambda f: attention_drop_mask(f, 0.98), lambda f: region_drop_mask(f, 1)):
+        found, exact = mask(features), mask(features.double())
+        assert found.dtype == dtype
+        assert torch.equal(found.double(), exact)
+        assert 0 < exact.mean() < 1
+    exact = attention_importance(features.double()).to(dtype)
+    assert torch.equal(attention_importance(features), exact)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_region_is_one_whole_square_that_covers_the_peak_wherever_it_lies(size):
     positions = list(np.ndindex(5, 7))
