@@ -168,14 +168,20 @@ class Table:
         return f"| centred Gaussian | | {' / '.join(cells)} | {self._against('CAM', 'Gaussian')} | | | | | | | |"
 
     def _against(self, first: str, second: str) -> str:
-        """Difference over images and seeds with its paired 95 % interval: seeds are averaged within an image."""
+        """Difference over images with its paired 95 % interval; the seeds that both have are averaged in each image."""
         if first == second:
             return ""
-        found = paired_difference(self._hits(first), self._hits(second))
+        seeds = self._seeds(first) & self._seeds(second)
+        found = paired_difference(self._hits(first, seeds), self._hits(second, seeds))
         return f"{found.difference:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
-    def _hits(self, method: str) -> NDArray[np.float64]:
-        columns = [name for name in self.ious if name == method or str(name).rpartition("/")[0] == method]
+    def _seeds(self, method: str) -> set[int]:
+        """Seeds of a method; the Gaussian, which has none, goes with all."""
+        rows = self.figures if method == "Gaussian" else self.figures[self.figures["method"] == method]
+        return set(rows["seed"])
+
+    def _hits(self, method: str, seeds: set[int]) -> NDArray[np.float64]:
+        columns = [method] if method == "Gaussian" else [f"{method}/{seed}" for seed in sorted(seeds)]
         return np.asarray((self.ious[columns] >= DELTA).mean(axis=1), dtype=np.float64)
 
 
