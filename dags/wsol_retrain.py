@@ -15,7 +15,7 @@ from wsol_dags.form import form_of
 from wsol_dags.notify import RunNotifier
 from wsol_dags.promotion import ANSWER, BODY, only_if_asked
 from wsol_dags.runtimes import runtime_of
-from wsol_dags.stages import read_stages
+from wsol_dags.stage_tasks import stage_tasks
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='workspace')['workspace'] }}"
@@ -62,31 +62,11 @@ with DAG(
         task_id="workspace",
         doc_md="A copy of the repository for this run, with the form's values in its params.yaml",
     )
-    check = runtime.command(
-        ["check"],
-        IN_WORKSPACE,
-        task_id="check",
-        doc_md="Validate params.yaml and every input before anything runs",
-    )
     remove = runtime.remove_workspace(
         task_id="remove_workspace",
         doc_md="Remove the workspace; its params.yaml and dvc.lock are kept in the state folder",
     )
-    stages = read_stages(CHECKOUT)
-    tasks = {
-        stage.name: runtime.command(
-            ["repro", "--single-item", stage.name],
-            IN_WORKSPACE,
-            stage.gpus,
-            task_id=stage.name,
-            retries=stage.retries,
-            execution_timeout=stage.timeout,
-            doc_md=stage.desc,
-        )
-        for stage in stages
-    }
-    for stage in stages:
-        tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or [check])
+    check, last = stage_tasks(runtime, CHECKOUT, IN_WORKSPACE)
     check.set_upstream(workspace)
     judge = runtime.command(
         ["promote", "--dry-run"],
@@ -121,8 +101,7 @@ with DAG(
         retries=3,
         doc_md="Push the result's files to DVC's remote, if there is one",
     )
-    leaves = [task for task in tasks.values() if not task.downstream_task_ids]
-    judge.set_upstream(leaves)
+    judge.set_upstream(last)
     approve.set_upstream(judge)
     promote.set_upstream(approve)
     publish.set_upstream(promote)

@@ -13,7 +13,7 @@ from airflow.sdk import DAG, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 from wsol_dags.grid import rows_of
 from wsol_dags.runtimes import runtime_of
-from wsol_dags.stages import read_stages
+from wsol_dags.stage_tasks import stage_tasks
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 runtime = runtime_of(CHECKOUT)
@@ -77,24 +77,7 @@ with DAG(
             str(runtime.checkout),
             task_id="remove_workspace",
         )
-        check = runtime.command(
-            ["check"],
-            IN_WORKSPACE,
-            task_id="check",
-        )
-        stages = read_stages(CHECKOUT)
-        tasks = {
-            stage.name: runtime.command(
-                ["repro", "--single-item", stage.name],
-                IN_WORKSPACE,
-                stage.gpus,
-                task_id=stage.name,
-                retries=stage.retries,
-                execution_timeout=stage.timeout,
-                doc_md=stage.desc,
-            )
-            for stage in stages
-        }
+        check, last = stage_tasks(runtime, CHECKOUT, IN_WORKSPACE)
         add = runtime.command(
             ["rows", "add", NAME],
             IN_WORKSPACE,
@@ -102,10 +85,8 @@ with DAG(
             retries=3,
             doc_md="Put the row's result under the sweep's run in MLflow",
         )
-        for stage in stages:
-            tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or [check])
         check.set_upstream(workspace)
-        add.set_upstream([task for task in tasks.values() if not task.downstream_task_ids])
+        add.set_upstream(last)
         remove.set_upstream(add)
         remove.as_teardown(setups=workspace)
 
