@@ -7,14 +7,11 @@ but `track`, which always runs. The same commands are then run one after the oth
 """
 
 import json
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -30,6 +27,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from tests.project import environment, make_project, pipeline  # noqa: E402
+from tests.servers import AirflowApi, free_port  # noqa: E402
 
 OUT = ROOT / "benchmarks/out/dag.json"
 RUNS = 3
@@ -44,9 +42,9 @@ def main() -> None:
         filled = pipeline(project, "repro")
         if filled.returncode:
             raise SystemExit(filled.stderr)
-        with _airflow(project) as address:
+        with _airflow(project) as port:
             # The first run of a workspace compiles bytecode and restores outputs as all later ones do.
-            runs = [_dag_run(address, project) for _ in range(RUNS + 1)][1:]
+            runs = [_dag_run(port, project) for _ in range(RUNS + 1)][1:]
         alone = [_alone(project, stages, f"alone-{i}") for i in range(RUNS)]
     _report(stages, runs, alone)
 
@@ -88,44 +86,42 @@ def _alone(project: Path, stages: list[str], run: str) -> dict[str, float]:
 
 
 @contextmanager
-def _airflow(project: Path) -> Iterator[str]:
-    """The address of Airflow's API while its servers run."""
-    airflow, mlflow = _free_port(), _free_port()
+def _airflow(project: Path) -> Iterator[int]:
+    """The port of Airflow's API while its servers run."""
+    airflow, mlflow = free_port(), free_port()
     command = [sys.executable, "-m", "pipeline", "ui", f"--airflow-port={airflow}", f"--mlflow-port={mlflow}"]
     process = subprocess.Popen(
         command, cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield f"http://127.0.0.1:{airflow}"
+        yield airflow
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _dag_run(address: str, project: Path) -> dict[str, Any]:
-    """Seconds of each task, from the first stage's start to the last one's end, and of what is around them."""
-    token = ""
-    dag = f"{address}/api/v2/dags/wsol_retrain"
+def _api(port: int, project: Path) -> AirflowApi:
+    """Airflow's API, when it answers and knows the DAG."""
     for _ in range(240):
         try:
-            password = json.loads((project / ".wsol/airflow/passwords.json").read_text())["admin"]
-            token = _call("POST", f"{address}/auth/token", {"username": "admin", "password": password})["access_token"]
-            _call("PATCH", dag, {"is_paused": False}, token)
-            break
-        except (urllib.error.URLError, OSError):
+            api = AirflowApi(port, project / ".wsol")
+            api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})
+            return api
+        except OSError:
             time.sleep(1)
-    run = _call("POST", f"{dag}/dagRuns", {"logical_date": None}, token)["dag_run_id"]
-    while (state := _call("GET", f"{dag}/dagRuns/{run}", token=token)["state"]) not in ("success", "failed"):
+    raise SystemExit("Airflow does not answer; see .wsol/airflow/logs")
+
+
+def _dag_run(port: int, project: Path) -> dict[str, Any]:
+    """Seconds of each task, from the first stage's start to the last one's end, and of what is around them."""
+    runs = "/api/v2/dags/wsol_retrain/dagRuns"
+    api = _api(port, project)
+    run = f"{runs}/{api('POST', runs, {'logical_date': None})['dag_run_id']}"
+    while (state := api("GET", run)["state"]) not in ("success", "failed"):
         time.sleep(1)
     if state == "failed":
-        raise SystemExit(f"run {run} failed; see the Airflow logs")
-    found = _call("GET", f"{dag}/dagRuns/{run}/taskInstances", token=token)["task_instances"]
+        raise SystemExit(f"{run} failed; see the Airflow logs")
+    found = api("GET", f"{run}/taskInstances")["task_instances"]
     start = {task["task_id"]: datetime.fromisoformat(task["start_date"]) for task in found}
     end = {task["task_id"]: datetime.fromisoformat(task["end_date"]) for task in found}
     frame = {"workspace", "check", "remove_workspace"}
@@ -136,13 +132,6 @@ def _dag_run(address: str, project: Path) -> dict[str, Any]:
         "setup": (first - start["workspace"]).total_seconds(),
         "teardown": (end["remove_workspace"] - last).total_seconds(),
     }
-
-
-def _call(method: str, address: str, body: Any = None, token: str = "") -> Any:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, data, headers, method=method), timeout=30) as answer:
-        return json.load(answer)
 
 
 if __name__ == "__main__":

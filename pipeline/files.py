@@ -175,6 +175,13 @@ def read_shards(folder: Path) -> Iterator[dict[str, NDArray[Any]]]:
         yield shard
 
 
+def weights_file(path: str) -> Path:
+    """The file of pretrained weights that ``train.pretrained`` names; UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"train.pretrained: {Path(path).absolute()} does not exist; give true, false or a file.")
+    return Path(path)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as stream:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.data.cub import check_layout
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json, weights_file
 from pipeline.params import Params
 from pipeline.state import state_folder
 
@@ -23,7 +23,7 @@ def check_inputs(params: Params) -> None:
     check_writable(state_folder())
     _check_data(params)
     if isinstance(params.train.pretrained, str):
-        _check_weights(Path(params.train.pretrained))
+        _check_weights(weights_file(params.train.pretrained))
     if params.extract_cams.method == "ddt":
         _check_layers(params)
     for folder in OUTPUTS:
@@ -32,8 +32,6 @@ def check_inputs(params: Params) -> None:
 
 def _check_weights(path: Path) -> None:
     """DVC knows weights by their path alone: it would take the model of the old content for that of the new."""
-    if not path.is_file():
-        raise UserError(f"train.pretrained: {path.absolute()} does not exist; give true, false or a file.")
     facts = MODELS / "training.json"
     known = read_json(facts).get("weights", {}) if facts.exists() else {}
     if known.get(str(path), "") not in ("", file_hash(path)):

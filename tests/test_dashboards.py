@@ -1,6 +1,5 @@
 """The pages: ports, the life of their processes, and a run triggered through Airflow's REST API."""
 
-import json
 import signal
 import socket
 import sys
@@ -15,6 +14,7 @@ from pipeline import dashboards
 from pipeline.dashboards import Server
 from pipeline.errors import UserError, WsolError
 from tests.processes import is_alive, wait_for, wait_for_pid
+from tests.servers import AirflowApi, free_port
 from tests.tiny_project import make_project, start_pipeline
 
 
@@ -24,12 +24,6 @@ def taken_port():
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         yield holder.getsockname()[1]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("option", ["--airflow-port", "--mlflow-port"])
@@ -76,25 +70,6 @@ def test_a_process_that_ends_by_itself_is_an_error_that_names_its_log(tmp_path, 
     assert (tmp_path / "airflow/logs/scheduler.log").read_text() == "why\n"
 
 
-class Api:
-    """Airflow's REST API, signed in as the user of the page."""
-
-    def __init__(self, port, state):
-        self.url = f"http://127.0.0.1:{port}"
-        self.token = None
-        password = json.loads((state / "airflow/passwords.json").read_text())["admin"]
-        self.token = self("POST", "/auth/token", {"username": "admin", "password": password})["access_token"]
-
-    def __call__(self, method, path, body=None):
-        headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        )
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, method=method, data=data, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-
 def listening_addresses(process):
     tree = [process, *process.children(recursive=True)]
     return {c.laddr.ip for p in tree for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
@@ -114,7 +89,7 @@ def test_a_run_triggered_on_the_page_takes_its_overrides(tmp_path, monkeypatch):
         assert f"http://127.0.0.1:{mlflow_port}" in shown[2]
         tree = psutil.Process(pages.pid)
         assert listening_addresses(tree) == {"127.0.0.1"}
-        api = Api(airflow_port, project / ".wsol")
+        api = AirflowApi(airflow_port, project / ".wsol")
         wait_for(lambda: dag_ids(api) == {"wsol_retrain", "wsol_sweep", "wsol_watch"}, "the DAGs")
         assert api("GET", "/api/v2/importErrors")["total_entries"] == 0
         api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})

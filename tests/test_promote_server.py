@@ -1,7 +1,6 @@
 """A promotion against a real MLflow server that hands artifacts on, as the stack has it: stricter than a database."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.promote import promote, rollback
+from tests.servers import free_port
 from tests.test_promote import aliases, tracked
 
 START_LIMIT = 300
@@ -19,9 +19,7 @@ START_LIMIT = 300
 @pytest.fixture
 def server(tmp_path, monkeypatch, empty_database):
     """Its address; files go through it, none is on a path that a client could see."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "server.db").write_bytes(empty_database)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

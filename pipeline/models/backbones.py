@@ -6,12 +6,12 @@ Adding one takes an entry in :data:`BACKBONES`: what builds it, the library's na
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.files import weights_file
 from pipeline.models import architectures
 from pipeline.models.weights import LibraryWeights, read_weights
 
@@ -141,7 +141,7 @@ def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> N
     if pretrained is False:
         return
     source = BACKBONES[name].weights
-    weights = source.download(name) if pretrained is True else read_weights(Path(str(pretrained)))
+    weights = source.download(name) if pretrained is True else read_weights(weights_file(str(pretrained)))
     # Older files lack the counters of batch norm, which nothing reads.
     own = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
     own = {key: value for key, value in own.items() if not key.startswith(BACKBONES[name].untrained)}

@@ -80,17 +80,18 @@ class Extractor:
         else:
             logits = ten_crop_logits(network, views.resized, side, self.precision)
         classes = torch.stack([labels, logits.argmax(dim=1)], dim=1)
-        maps = self._maps(features, views, classes)
+        maps = self._maps(views, classes, features)
         if self.settings.flip:
-            mirrored = views.mirrored()
-            features = features_in(self.precision, network, mirrored.whole)
-            maps = (maps + self._maps(features, mirrored, classes).flip(-1)) / 2
+            maps = (maps + self._maps(views.mirrored(), classes).flip(-1)) / 2
         return classes, maps, logits
 
-    def _maps(self, features: Tensor, views: Views, classes: Tensor) -> Tensor:
+    def _maps(self, views: Views, classes: Tensor, features: Tensor | None = None) -> Tensor:
+        """Maps ``(N, M, h, w)``; ``features`` are those of the first network, where they are known."""
         if self.foreground:
             # It knows no classes: one map for all of them.
             return self.foreground(views.large, views.whole)[:, None].expand(-1, classes.shape[1], -1, -1)
+        if features is None:
+            features = features_in(self.precision, self.networks[0], views.whole)
         if len(self.networks) == 1:
             return class_maps(self.networks[0], features, classes, self.settings)
         each = [self._union(features, views.whole, classes[:, m]) for m in range(classes.shape[1])]

@@ -53,10 +53,8 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict, of torch or in the safetensors format, without running any code it may hold.
 
     Raises:
-        UserError: the file is missing or is no state dict.
+        UserError: the file is no state dict.
     """
-    if not path.is_file():
-        raise UserError(f"train.pretrained: {path.absolute()} does not exist; give true, false or an existing file.")
     try:
         weights = _read(path)
     except Exception as error:  # the libraries raise half a dozen unrelated types here

@@ -11,7 +11,7 @@ import yaml
 
 from pipeline import console
 from pipeline.errors import UserError
-from pipeline.files import PREPARED, file_hash, reading, write_bytes
+from pipeline.files import PREPARED, file_hash, reading, weights_file, write_bytes
 from pipeline.params import Params
 from pipeline.state import checkpoints_folder
 
@@ -23,10 +23,7 @@ def train_key(params: Params) -> str:
     """
     settings = {"seed": params.seed, "train": params.train.model_dump(by_alias=True)}
     if isinstance(params.train.pretrained, str):
-        weights = Path(params.train.pretrained)
-        if not weights.is_file():
-            raise UserError(f"train.pretrained: {weights.absolute()} does not exist; give true, false or a file.")
-        settings["weights"] = file_hash(weights)
+        settings["weights"] = file_hash(weights_file(params.train.pretrained))
     parts = [json.dumps(settings, sort_keys=True)]
     parts += [f"{path}:{file_hash(path)}" for path in (*_code_files(), *sorted(PREPARED.glob("*.*")))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

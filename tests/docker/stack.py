@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.servers import request
+
 FINAL = ("success", "failed")
 
 
@@ -129,16 +131,6 @@ def docker(*arguments: str, cwd: Path | None = None) -> str:
     done = subprocess.run(["docker", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"docker {' '.join(arguments)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done.stdout
-
-
-def request(method: str, address: str, body: Any = None, authorization: str = "") -> Any:
-    """A JSON answer."""
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    headers |= {"Authorization": authorization} if authorization else {}
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(address, method=method, data=data, headers=headers)
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        return json.load(answer)
 
 
 def status_of(address: str) -> int:
