@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
+from pipeline.backbones import BACKBONES
 from pipeline.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
@@ -46,8 +47,7 @@ class PrepareParams(_Group):
 class TrainParams(_Group):
     """The classifier and its training."""
 
-    backbone: Literal["resnet18", "resnet50", "preact_resnet18", "se_resnet50", "vgg16", "vgg16_conv1024", "googlenet",
-                      "alexnet", "inception_v3", "mobilenet_v2", "squeezenet1_1"]  # fmt: skip
+    backbone: Literal[*BACKBONES]  # type: ignore[valid-type]
     pretrained: StrictBool | str
     stride: Literal[8, 16]
     head: Literal["gap", "gmp", "tap", "conv", "acol"]

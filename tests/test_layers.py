@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONTRACTS = {"manifest", "params", "files", "console", "errors", "state", "outcome"}
+CONTRACTS = {"backbones", "manifest", "params", "files", "console", "errors", "state", "outcome"}
 HOMES = {
     "mlflow": {"pipeline/mlflow_client.py", "pipeline/tracking.py", "pipeline/registry.py"},
     "rich": {"pipeline/console.py"},

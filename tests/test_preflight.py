@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.backbones import BACKBONES
 from pipeline.errors import UserError
 from pipeline.files import MODELS, file_hash, write_json
-from pipeline.models.backbones import BACKBONES
 from pipeline.params import load_params
 from pipeline.preflight import check_inputs
 from tests.sample_result import write_params

@@ -1,52 +1,32 @@
 """Pretrained weights: from a library's download, or from a local file under the library's parameter names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torchvision
 from torch import Tensor
 
+from pipeline.backbones import LibraryWeights
 from pipeline.errors import TransientError, UserError
 
 
-@dataclass(frozen=True)
-class LibraryWeights:
-    """ImageNet weights as a library names them: ``timm``'s model ``seresnet50`` with tag ``ra2_in1k``."""
+def download(source: LibraryWeights, name: str) -> Mapping[str, Tensor]:
+    """State dict of the whole network, classifier included.
 
-    library: Literal["torchvision", "timm"]
-    model: str
-    tag: str
+    Args:
+        name: of the backbone, for the message.
 
-    def download(self, name: str) -> Mapping[str, Tensor]:
-        """State dict of the whole network, classifier included.
-
-        Args:
-            name: of the backbone, for the message.
-
-        Raises:
-            TransientError: the download failed.
-        """
-        try:
-            return self._from_torchvision() if self.library == "torchvision" else self._from_timm()
-        except (OSError, RuntimeError) as error:
-            raise TransientError(
-                f"cannot download the ImageNet weights of {name}: {error}. Run again later, or download the file by "
-                "other means and give its path as train.pretrained."
-            ) from None
-
-    def _from_torchvision(self) -> Mapping[str, Tensor]:
-        weights = torchvision.models.get_model_weights(self.model)[self.tag]
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        return state
-
-    def _from_timm(self) -> Mapping[str, Tensor]:
-        import timm
-
-        state: Mapping[str, Tensor] = timm.create_model(f"{self.model}.{self.tag}", pretrained=True).state_dict()
-        return state
+    Raises:
+        TransientError: the download failed.
+    """
+    try:
+        return _from_torchvision(source) if source.library == "torchvision" else _from_timm(source)
+    except (OSError, RuntimeError) as error:
+        raise TransientError(
+            f"cannot download the ImageNet weights of {name}: {error}. Run again later, or download the file by "
+            "other means and give its path as train.pretrained."
+        ) from None
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -73,3 +53,16 @@ def _read(path: Path) -> object:
 
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _from_torchvision(source: LibraryWeights) -> Mapping[str, Tensor]:
+    weights = torchvision.models.get_model_weights(source.model)[source.tag]
+    state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return state
+
+
+def _from_timm(source: LibraryWeights) -> Mapping[str, Tensor]:
+    import timm
+
+    state: Mapping[str, Tensor] = timm.create_model(f"{source.model}.{source.tag}", pretrained=True).state_dict()
+    return state

@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 
 from pipeline import console
+from pipeline.backbones import BACKBONES
 from pipeline.errors import DataError, UserError
 from pipeline.files import MODELS, file_hash, write_csv, write_json
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
-from pipeline.models.backbones import BACKBONES, load_pretrained
+from pipeline.models.backbones import load_pretrained
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
 from pipeline.params import Params, TrainParams
 from pipeline.tracking import LiveRun, live_run

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from pipeline.models.backbones import BACKBONES
+from pipeline.backbones import BACKBONES
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams
 

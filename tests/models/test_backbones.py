@@ -15,9 +15,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline.backbones import BACKBONES
 from pipeline.errors import TransientError, UserError
 from pipeline.models import architectures, backbones, weights
-from pipeline.models.backbones import BACKBONES, build_backbone, channels, load_pretrained
+from pipeline.models.backbones import build_backbone, channels, load_pretrained
 
 #: Channels, and the side of the map at 224 with strides 16 and 8.
 EXPECTED = {
