@@ -10,6 +10,7 @@ backbone, for example ``--backbone resnet50 --size 224 --precision bfloat16``.
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -90,6 +91,7 @@ def trained(settings: TrainParams, images: Images) -> Callable[[], None]:
     trainer = Trainer(network_of(settings), settings, 0, NoCheckpoint(), lambda row: None)
     count = len(images) * settings.batch_size
     split = LabelledImages([Path()] * count, np.arange(count) % CLASSES)
+    trainer.guessing = math.log(CLASSES)
     loop.batches = lambda *_: iter(images)  # type: ignore[assignment]
 
     def work() -> None:
