@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from benchmarks.runs import Result, mean_sd, replace_table, run
 from pipeline.evaluation import GAUSSIAN_SIGMA
+from pipeline.params import PARAMS_FILE
 from pipeline.wsol.bootstrap import paired_difference
 from pipeline.wsol.boxes import iou, largest_boxes, quantize, to_protocol
 from pipeline.wsol.maps import FRAME, gaussian_map
 
 RESULTS = Path("docs/results")
+PRESETS = Path("presets")
 PAGE = Path("docs/results.md")
 DELTA = 0.5
 FIGURES = ("gt_known_iou30", "gt_known_iou50", "gt_known_iou70", "top1_loc_iou50", "cls_top1", "entropy",
@@ -39,13 +41,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "Grad-CAM++": {"extract_cams.method": "grad_cam_plus_plus"},
     "LayerCAM": {"extract_cams.method": "layer_cam"},
     "DDT, frozen backbone": {"extract_cams.method": "ddt", "train.freeze_backbone": True},
-    "DDT, frozen backbone, three sources, flip": {
-        "extract_cams.method": "ddt",
-        "train.freeze_backbone": True,
-        "extract_cams.flip": True,
-        "extract_cams.ddt_layers": ["features.17@448", "features.13@448", "features.13@320"],
-        "extract_cams.ddt_context": 0.15,
-    },
+    "DDT, frozen backbone, three sources, flip": {},
     "DDT": {"extract_cams.method": "ddt"},
     "GMP": {"train.head": "gmp"},
     "TAP 0.1": {"train.head": "tap"},
@@ -65,13 +61,23 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Bench:
-    """A data set with the settings that all of its runs share, the seeds of each method, and what is its own."""
+    """A data set with what its runs share.
+
+    Attributes:
+        settings: values on top of the parameters file.
+        seeds: their number by method, where it is not `default_seeds`.
+        own: further values by method.
+        preset: the parameters file that all start from.
+        presets: that of a method which has one for itself.
+    """
 
     name: str
     settings: Mapping[str, Any]
     seeds: Mapping[str, int]
     default_seeds: int = 1
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    preset: Path = PARAMS_FILE
+    presets: Mapping[str, Path] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[str, int]]:
         """Method and seed of every run, the first seed of all methods first."""
@@ -81,9 +87,13 @@ class Bench:
                     yield method, seed
 
     def overrides(self, method: str, seed: int) -> dict[str, Any]:
-        """Values of ``params.yaml`` of one run."""
+        """Values of one run, on top of those of :meth:`params`."""
         shared = {"seed": seed, "track.experiment": f"methods_{self.name}"}
         return {**PLAIN, **self.settings, **shared, **METHODS[method], **self.own.get(method, {})}
+
+    def params(self, method: str) -> str:
+        """Text of the parameters file that a run starts from."""
+        return self.presets.get(method, self.preset).read_text()
 
 
 def synthetic() -> Bench:
@@ -97,19 +107,21 @@ def synthetic() -> Bench:
 
 
 def cub(root: Path, weights: Path) -> Bench:
-    """CUB, MobileNetV2 fine-tuned from ImageNet weights; learning rates as in its preset."""
+    """CUB, MobileNetV2 from ImageNet weights, as its presets say."""
     settings = {
-        "prepare.dataset": "cub", "prepare.root": str(root.resolve()), "train.backbone": "mobilenet_v2",
-        "train.pretrained": str(weights.resolve() / "mobilenet_v2_features.pth"), "train.resize": 256,
-        "train.crop": 224, "train.epochs": 8, "train.lr": 0.001, "train.head_lr_factor": 10.0,
-        "train.freeze_batch_norm": True, "train.precision": "bfloat16", "train.acol_width": 256,
-        "extract_cams.ddt_layers": ["features.17@448", "features.13@448"],
-    }  # fmt: skip
+        "prepare.root": str(root.resolve()),
+        "train.pretrained": str(weights.resolve() / "mobilenet_v2_features.pth"),
+        "train.acol_width": 256,
+    }
+    layers = {"extract_cams.ddt_layers": ["features.17@448", "features.13@448"]}
+    own: dict[str, Mapping[str, Any]] = dict.fromkeys(("DDT", "DDT, frozen backbone"), layers)
     # With the learning rate of the others the maximum does not learn: its gradients meet single positions.
-    own = {"GMP": {"train.lr": 0.0002}}
+    own["GMP"] = {"train.lr": 0.0002}
     # Maps of a frozen backbone are the same for every seed.
     best = ("CAM", "NWC", "NWC + PaS 90")
-    return Bench("cub", settings, seeds=dict.fromkeys(best, 3), own=own)
+    presets = {"DDT, frozen backbone, three sources, flip": PRESETS / "cub_ddt.yaml"}
+    preset = PRESETS / "cub_mobilenet_v2.yaml"
+    return Bench("cub", settings, seeds=dict.fromkeys(best, 3), own=own, preset=preset, presets=presets)
 
 
 class Table:
@@ -216,7 +228,8 @@ def main() -> None:
     table = Table(bench.name)
     for method, seed in bench.rows():
         if not table.has(method, seed):
-            table.add(method, seed, run(f"{bench.name}-{method}-{seed}", bench.overrides(method, seed)))
+            name, settings = f"{bench.name}-{method}-{seed}", bench.overrides(method, seed)
+            table.add(method, seed, run(name, settings, bench.params(method)))
             PAGE.write_text(replace_table(PAGE.read_text(), f"methods_{bench.name}", table.markdown()))
 
 

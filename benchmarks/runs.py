@@ -26,9 +26,12 @@ class Result:
     seconds: float
 
 
-def run(name: str, overrides: Mapping[str, Any]) -> Result:
-    """Run all stages with these settings; the workspace is gone afterwards, the row is in MLflow."""
-    workspace = create_workspace(name, overrides)
+def run(name: str, overrides: Mapping[str, Any], params: str | None = None) -> Result:
+    """Run all stages with these settings, on top of a parameters file's text or of ``params.yaml``.
+
+    The workspace is gone afterwards, the row is in MLflow.
+    """
+    workspace = create_workspace(name, overrides, params=params)
     started = time.monotonic()
     command = [sys.executable, "-m", "pipeline", "repro"]
     subprocess.run(command, cwd=workspace, check=True, env=dict(os.environ), stdout=2)
