@@ -74,7 +74,7 @@ passwords:  ## show the passwords that the first start made
 
 audit: setup  ## known vulnerabilities of the locked packages, and of the images where trivy is installed
 	@for lock in requirements.lock docker/*/requirements.lock; do \
-		echo "$$lock"; $(VENV)/bin/uv tool run pip-audit --require-hashes --disable-pip --requirement $$lock || failed=1; done; \
+		echo "$$lock"; $(VENV)/bin/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement $$lock || failed=1; done; \
 	if command -v trivy >/dev/null; then for image in tools postgres mlflow airflow pipeline; do \
 		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL wsol/$$image:$$(git rev-parse --short=12 HEAD) || failed=1; done; \
 	else echo "trivy is not installed: images were not looked at"; fi; test -z "$$failed"

@@ -50,7 +50,7 @@ with DAG(
     doc_md=__doc__,
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("@weekly", timezone="UTC"), assets=[RAW_DATA]),
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=runtime.runs_at_once,
     params=run_options | form,
     default_args={"retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     on_success_callback=RunNotifier("succeeded"),

@@ -50,7 +50,7 @@ with DAG(
     description="Run all stages once per row of settings, compare on val",
     doc_md=__doc__,
     schedule=None,
-    max_active_runs=1,
+    max_active_runs=runtime.runs_at_once,
     params=form,
     default_args={"retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     tags=["wsol"],

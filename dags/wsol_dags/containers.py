@@ -77,9 +77,11 @@ class ContainerRuntime(ABC):
     Attributes:
         checkout: the repository, as the containers see it.
         pinned: there is no working tree to run.
+        runs_at_once: several, which wait for GPUs in the pool.
     """
 
     pinned = True
+    runs_at_once = 4
     checkout = Path(CHECKOUT)
 
     def __init__(self, settings: Settings) -> None:

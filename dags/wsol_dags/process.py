@@ -110,9 +110,11 @@ class ProcessRuntime:
     Attributes:
         checkout: the repository.
         pinned: manual runs may take the working tree as it is on disk, or run in it.
+        runs_at_once: one, since no pool keeps two trainings off one GPU.
     """
 
     pinned = False
+    runs_at_once = 1
 
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout

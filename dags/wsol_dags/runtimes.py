@@ -21,10 +21,12 @@ class Runtime(Protocol):
     Attributes:
         checkout: the repository, as the tasks see it.
         pinned: every run takes a commit; there is no working tree to run.
+        runs_at_once: of one DAG.
     """
 
     checkout: Path
     pinned: bool
+    runs_at_once: int
 
     def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
         """A task that runs ``python -m pipeline ARGUMENTS`` in a folder and returns the JSON object it ends with.

@@ -76,6 +76,7 @@ bag = DagBag("dags")
 assert not bag.import_errors, bag.import_errors
 dag = bag.dags["wsol_retrain"]
 assert "in_place" not in dag.params
+assert dag.max_active_runs == bag.dags["wsol_sweep"].max_active_runs > 1
 json.dumps(DagSerialization.to_dict(dag))
 print(json.dumps({t.task_id: [t.retries, t.execution_timeout and t.execution_timeout.total_seconds(), t.pool,
                               type(t).__name__] for t in dag.tasks}))

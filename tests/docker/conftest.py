@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ ENGINE = Path(os.environ.get("WSOL_DOCKER_ENGINE", ROOT.parent / "shared/tools/d
 ENGINE_BASE = "local/debian-py:bookworm"
 #: Stands in the file that builds get as their secret; no image may hold it.
 PLANTED = "planted-build-secret-c41b7e"
+#: DVC's remote, in the volume of the tasks.
+REMOTE = "/srv/wsol/remote"
 PORTS = {"AIRFLOW_PORT": "18080", "MLFLOW_PORT": "15000"}
 
 
@@ -51,6 +54,11 @@ def project(tmp_path_factory):
         text = "\n".join(f"{name}={value}" if line.startswith(f"{name}=") else line for line in text.splitlines())
     example.write_text(text + "\n")
     (folder / "data/raw").mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "add", "--default", "shared", REMOTE], cwd=folder, check=True
+    )
+    for command in (["add", ".dvc/config"], ["commit", "--quiet", "-m", "remote"]):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=folder, check=True)
     return folder
 
 

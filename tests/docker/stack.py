@@ -45,15 +45,31 @@ class Stack:
             self._token = request("POST", f"{self.airflow}/auth/token", user)["access_token"]
         return self._token
 
+    def client(self) -> dict[str, str]:
+        """Variables by which MLflow's client reaches the server."""
+        password = self.secret("mlflow", "mlflow/admin_password")
+        return {
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            "MLFLOW_TRACKING_USERNAME": "admin",
+            "MLFLOW_TRACKING_PASSWORD": password,
+        }
+
     def rows(self, experiment: str = "wsol") -> list[dict[str, Any]]:
         """MLflow's runs of an experiment."""
+        by_name = f"experiments/get-by-name?experiment_name={experiment}"
+        found = self._ask_mlflow("GET", by_name)["experiment"]["experiment_id"]
+        wanted = {"experiment_ids": [found], "max_results": 100}
+        return list(self._ask_mlflow("POST", "runs/search", wanted).get("runs", []))
+
+    def champion(self, model: str = "wsol") -> str:
+        """The run whose model has the alias ``champion``."""
+        found = self._ask_mlflow("GET", f"registered-models/alias?name={model}&alias=champion")
+        return str(found["model_version"]["run_id"])
+
+    def _ask_mlflow(self, method: str, path: str, body: Any = None) -> Any:
         password = self.secret("mlflow", "mlflow/admin_password")
         basic = "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
-        api = f"{self.mlflow}/api/2.0/mlflow"
-        by_name = f"{api}/experiments/get-by-name?experiment_name={experiment}"
-        found = patiently(lambda: request("GET", by_name, None, basic))["experiment"]["experiment_id"]
-        wanted = {"experiment_ids": [found], "max_results": 100}
-        return list(request("POST", f"{api}/runs/search", wanted, basic).get("runs", []))
+        return patiently(lambda: request(method, f"{self.mlflow}/api/2.0/mlflow/{path}", body, basic))
 
     def trigger(self, dag: str = "wsol_retrain", **conf: Any) -> "Run":
         """Start a run over the REST API, with values of the form."""
@@ -78,6 +94,14 @@ class Stack:
         image = f"wsol/pipeline:{self.env['WSOL_VERSION']}"
         volume = f"{self.name}_work:/srv/wsol"
         return docker("run", "--rm", "--network=none", "--volume", volume, image, *command)
+
+    def copy_out(self, path: str, folder: Path) -> None:
+        """Copy a folder of the tasks' volume to this machine."""
+        image, volume = f"wsol/pipeline:{self.env['WSOL_VERSION']}", f"{self.name}_work:/srv/wsol"
+        command = ["docker", "run", "--rm", "--network=none", "--volume", volume, image, "tar", "-cC", path, "."]
+        packed = subprocess.run(command, check=True, capture_output=True).stdout
+        folder.mkdir(parents=True)
+        subprocess.run(["tar", "-x", "--no-same-owner", "-C", folder], input=packed, check=True)
 
 
 class Run:
@@ -110,6 +134,11 @@ class Run:
 
         wait_for(there, f"{task} in {states}", seconds)
 
+    def failures(self) -> dict[str, str]:
+        """Ends of the logs of failed tasks."""
+        failed = {task: found["try_number"] for task, found in self.tasks().items() if found["state"] == "failed"}
+        return {task: self.log(task, attempt)[-3000:] for task, attempt in failed.items()}
+
     def end(self) -> None:
         """Leave out what has not run yet, except the removal of the workspace."""
         self.stack.call("PATCH", self.path, {"state": "failed"})
@@ -119,10 +148,11 @@ class Run:
         path = f"{self.path}/taskInstances/{task}/logs/{attempt}?full_content=true"
         return json.dumps(self.stack.call("GET", path), ensure_ascii=False)
 
-    def record(self, name: str) -> str:
-        """A file that is kept of the run."""
-        folder = self.stack.in_work("sh", "-c", "ls -d /srv/wsol/state/runs/*").split()
-        (mine,) = [path for path in folder if self.run_id.replace(":", "-").replace("+", "-") in path]
+    def record(self, name: str, row: int | None = None) -> str:
+        """A file that is kept of the run, or of a row of a sweep."""
+        folders = self.stack.in_work("sh", "-c", "ls -d /srv/wsol/state/runs/*").split()
+        workspace = self.run_id.replace(":", "-").replace("+", "-") + ("" if row is None else f"-row-{row}")
+        (mine,) = [path for path in folders if workspace in path and ("-row-" in path) == (row is not None)]
         return self.stack.in_work("cat", f"{mine}/{name}")
 
 

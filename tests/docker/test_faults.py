@@ -1,14 +1,16 @@
 """What fails while a run is under way, and what becomes of the run."""
 
 import time
+from functools import partial
 
 import pytest
+import yaml
 
 from tests.docker.stack import docker, wait_for
 
 pytestmark = pytest.mark.container
 #: Long enough to be interrupted: an epoch, with its checkpoint, takes some tenths of a second.
-LONG = {"train.epochs": 60}
+LONG = {"train.epochs": 60, "train.lr": 0.001}
 RESUMED = "going on from the checkpoint after epoch"
 
 
@@ -66,7 +68,7 @@ def test_a_scheduler_that_dies_in_a_run_leaves_no_second_container_and_the_run_e
         return run.state() in ("success", "failed")
 
     wait_for(ended, "the end of the run", 900)
-    assert run.state() == "success"
+    assert run.state() == "success", run.failures()
     assert seen <= {0, 1}
 
 
@@ -74,7 +76,7 @@ def test_a_restarted_database_does_not_end_a_run(clean):
     run = clean.trigger(**LONG, **{"train.lambda": 0.14})
     wait_for_checkpoint(clean, run)
     clean.compose("restart", "postgres")
-    assert run.wait() == "success"
+    assert run.wait() == "success", run.failures()
 
 
 def test_mlflow_away_costs_no_training_and_is_tracked_later(clean):
@@ -85,7 +87,29 @@ def test_mlflow_away_costs_no_training_and_is_tracked_later(clean):
         run.wait_for_task("track", "up_for_retry", seconds=600)
     finally:
         clean.compose("start", "mlflow")
-    assert run.wait() == "success"
+    assert run.wait() == "success", run.failures()
     assert run.tasks()["train"]["try_number"] == 1
     assert "exit code 75" in run.log("track", 1)
     assert len(clean.rows()) == before + 1
+
+
+def test_two_runs_and_a_sweep_at_once_neither_lock_nor_mix(clean):
+    clean.unpause("wsol_sweep")
+    values = (0.21, 0.22, 0.23, 0.24)
+    runs = {value: clean.trigger(**{"train.lambda": value}) for value in values[:2]}
+    sweep = clean.trigger("wsol_sweep", lambdas=list(values[2:]))
+    assert [run.wait() for run in (*runs.values(), sweep)] == ["success"] * 3
+    records = {value: run.record for value, run in runs.items()}
+    for row, value in enumerate(values[2:]):
+        records[value] = partial(sweep.record, row=row)
+    locks = {value: yaml.safe_load(record("dvc.lock"))["stages"]["train"] for value, record in records.items()}
+    for value, lock in locks.items():
+        assert lock["params"]["params.yaml"]["train"]["lambda"] == value
+    models = {out["md5"] for lock in locks.values() for out in lock["outs"] if out["path"] == "models/model.pt"}
+    assert len(models) == len(values)
+    rows = [row for row in clean.rows() if float(params(row)["train.lambda"]) in values]
+    assert sorted(float(params(row)["train.lambda"]) for row in rows) == sorted(values)
+
+
+def params(row):
+    return {param["key"]: param["value"] for param in row["data"]["params"]}

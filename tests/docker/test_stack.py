@@ -2,13 +2,14 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 import yaml
 
-from tests.docker.conftest import PLANTED
+from tests.docker.conftest import PLANTED, REMOTE
 from tests.docker.stack import docker, status_of
-from tests.project import environment, pipeline
+from tests.project import environment, executed, pipeline
 
 pytestmark = pytest.mark.container
 SERVICES = {"api-server", "dag-processor", "mlflow", "postgres", "scheduler", "socket-proxy", "triggerer"}
@@ -18,9 +19,7 @@ SERVICES = {"api-server", "dag-processor", "mlflow", "postgres", "scheduler", "s
 def finished(stack):
     """A run with the values of params.yaml."""
     run = stack.trigger()
-    assert run.wait() == "success", {
-        task: run.log(task)[-3000:] for task, i in run.tasks().items() if i["state"] == "failed"
-    }
+    assert run.wait() == "success", run.failures()
     return run
 
 
@@ -42,6 +41,28 @@ def test_every_stage_was_a_task_and_the_row_names_the_run(finished, stack, proje
     names = {metric["key"] for metric in row["data"]["metrics"]}
     assert {"test/gt_known_iou50", "train/loss"} <= names
     assert tags(row)["wsol.dirty"] == "false"
+
+
+def test_the_first_result_becomes_champion(finished, stack):
+    (row,) = [row for row in stack.rows() if tags(row)["wsol.airflow_run"] == finished.run_id]
+    assert tags(row)["wsol.promotion"] == "promoted"
+    assert stack.champion() == row["info"]["run_id"]
+
+
+def test_a_fresh_clone_brings_the_run_back_from_the_remote(finished, stack, project, tmp_path):
+    (row,) = [row for row in stack.rows() if tags(row)["wsol.airflow_run"] == finished.run_id]
+    stack.copy_out(REMOTE, tmp_path / "remote")
+    clone, again = tmp_path / "clone", tmp_path / "again"
+    subprocess.run(["git", "clone", "--quiet", project, clone], check=True)
+    address = ["remote", "modify", "--local", "shared", "url", str(tmp_path / "remote")]
+    subprocess.run([sys.executable, "-m", "dvc", *address], cwd=clone, check=True)
+    done = pipeline(clone, "checkout", row["info"]["run_id"], str(again), **stack.client())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["missing"] == []
+    assert (again / "dvc.lock").read_text() == finished.record("dvc.lock")
+    nothing_to_do = pipeline(again, "repro", "evaluate")
+    assert nothing_to_do.returncode == 0, nothing_to_do.stderr
+    assert executed(nothing_to_do) == []
 
 
 def test_the_same_again_runs_nothing_and_adds_no_row(finished, stack):
