@@ -159,7 +159,7 @@ class Table:
             self.ious = gaussian.to_frame().reset_index()
         self.ious = self.ious.merge(column.reset_index(), on="image_id", validate="one_to_one")
         RESULTS.mkdir(parents=True, exist_ok=True)
-        # In a frame of 224 pixels six digits round no IoU across a δ. The figures come last: they say that a run is done.
+        # At 224 pixels six digits round no IoU across a δ. The figures come last: they say that a run is done.
         self.ious.to_csv(self.iou_file, index=False, float_format="%.6f")
         self.figures.to_csv(self.figures_file, index=False, float_format="%.4f")
 

@@ -106,6 +106,8 @@ class TrainParams(_Group):
         if self.pretrained is False and (self.freeze_backbone or self.freeze_batch_norm):
             frozen = "freeze_backbone" if self.freeze_backbone else "freeze_batch_norm"
             raise ValueError(f"{frozen} keeps what was pretrained, and pretrained is false: there is nothing to keep")
+        if self.freeze_backbone and BACKBONES[self.backbone].untrained:
+            raise ValueError(f"freeze_backbone would keep layers of {self.backbone} that no library has weights for")
         if self.schedule == "step" and sorted(set(self.step_epochs)) != self.step_epochs:
             raise ValueError(f"step_epochs {self.step_epochs} must rise")
         if self.head == "acol" and self.erasing == "ae":

@@ -143,6 +143,10 @@ def test_thresholds(tree, tmp_path, value):
         ({"train.erasing": "ae", "extract_cams.method": "ddt"}, "trains several"),
         ({"train.erasing": "adl", "train.freeze_backbone": True}, "does not train"),
         ({"train.freeze_backbone": True}, "train: freeze_backbone keeps what was pretrained"),
+        (
+            {"train.freeze_backbone": True, "train.pretrained": True, "train.backbone": "vgg16_conv1024"},
+            "train: freeze_backbone would keep layers of vgg16_conv1024 that no library has weights for",
+        ),
         ({"train.freeze_batch_norm": True}, "train: freeze_batch_norm keeps what was pretrained"),
         ({"train.regularizer": "label_smoothing", "train.lambda": 1.5}, "at most 1"),
         ({"extract_cams.clamp_negative_weights": True, "extract_cams.method": "layer_cam"}, "does not use"),

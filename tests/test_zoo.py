@@ -196,6 +196,28 @@ def test_of_several_networks_only_what_was_trained_is_kept(project, monkeypatch)
     assert alive == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("erasing", "kind", "value"),
+    [("adl", AttentionDropout, ("threshold", 0.35)), ("rdap", RegionDropout, ("size", 3))],
+)
+def test_dropout_is_inserted_at_the_sites_with_the_values_of_the_settings(project, monkeypatch, erasing, kind, value):
+    train = importlib.import_module("pipeline.stages.train")
+    found = []
+
+    class Watched(train.Trainer):
+        def __init__(self, network, *arguments):
+            found.extend(layer for layer in network.modules() if isinstance(layer, kind))
+            super().__init__(network, *arguments)
+
+    monkeypatch.setattr(train, "Trainer", Watched)
+    changes = {"train.erasing": erasing, "train.dropout_rate": 0.15, "train.adl_threshold": 0.35, "train.rdap_size": 3}
+    params = tiny(ROOT / "params.yaml", changes)
+    importlib.import_module("pipeline.stages.prepare").run(params)
+    train.run(params)
+    assert len(found) == len(BACKBONES[params.train.backbone].attention_sites)
+    assert {(layer.drop_rate, getattr(layer, value[0])) for layer in found} == {(0.15, value[1])}
+
+
 def test_a_region_larger_than_the_map_is_refused(project):
     params = tiny(ROOT / "params.yaml", {"train.erasing": "rdap", "train.rdap_size": 6})
     run = importlib.import_module("pipeline.stages.prepare").run

@@ -166,12 +166,14 @@ def _unstrided_stages(stride: int) -> tuple[int, ...]:
 
 
 def _remove_stride(block: nn.Module) -> None:
-    """Let convolutions and 3×3 poolings step by one; the poolings are padded so that the size stays."""
+    """Let convolutions and poolings step by one: 3×3 maxima are padded, averages before a projection become nothing."""
     for layer in block.modules():
         if isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)
         elif isinstance(layer, nn.MaxPool2d):
             layer.stride, layer.padding = 1, 1
+        elif isinstance(layer, nn.AvgPool2d):
+            layer.kernel_size = layer.stride = 1
 
 
 def _up_to(network: nn.Module, last: str) -> nn.Sequential:

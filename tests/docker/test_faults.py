@@ -107,9 +107,6 @@ def test_two_runs_and_a_sweep_at_once_neither_lock_nor_mix(clean):
         assert lock["params"]["params.yaml"]["train"]["lambda"] == value
     models = {out["md5"] for lock in locks.values() for out in lock["outs"] if out["path"] == "models/model.pt"}
     assert len(models) == len(values)
-    rows = [row for row in clean.rows() if float(params(row)["train.lambda"]) in values]
-    assert sorted(float(params(row)["train.lambda"]) for row in rows) == sorted(values)
-
-
-def params(row):
-    return {param["key"]: param["value"] for param in row["data"]["params"]}
+    tracked = [float(param["value"]) for row in clean.rows() for param in row["data"].get("params", [])
+               if param["key"] == "train.lambda"]  # fmt: skip
+    assert sorted(value for value in tracked if value in values) == sorted(values)
