@@ -15,11 +15,13 @@ import pytest
 import torch
 import yaml
 
+from pipeline.backbones import BACKBONES
 from pipeline.data.loading import read_squashed
 from pipeline.errors import UserError
 from pipeline.files import file_hash
 from pipeline.manifest import read_dataset
 from pipeline.models.adversarial_erasing import erase_found
+from pipeline.models.attention_dropout import AttentionDropout, RegionDropout
 from pipeline.models.backbones import build_backbone
 from pipeline.models.localizer import load_localizers
 from pipeline.overrides import override

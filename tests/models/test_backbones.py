@@ -249,6 +249,12 @@ def test_the_library_knows_the_weights(name):
         assert source.tag in torchvision.models.get_model_weights(source.model).__members__
 
 
+@pytest.mark.parametrize("stride", [16, 8])
+def test_averages_before_a_projection_do_not_halve_the_map(stride):
+    network = architectures.timm_resnet("resnet10t", stride).eval()
+    assert network(random(1, 3, 64, 64)).shape == (1, 512, 64 // stride, 64 // stride)
+
+
 def test_timm_is_imported_by_its_own_backbones_only(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     for module in (backbones, weights):
