@@ -17,15 +17,15 @@ def check_inputs(params: Params) -> None:
 
     Raises:
         DataError: the raw data is missing or has another layout.
-        UserError: pretrained weights are missing or have changed, the backbone lacks layers that are to be read, or an
-            output folder cannot be written.
+        UserError: pretrained weights are missing or have changed, the backbone lacks layers that are to be read or has
+            a smaller map than what is to be dropped, or an output folder cannot be written.
     """
     check_writable(state_folder())
     _check_data(params)
     if isinstance(params.train.pretrained, str):
         _check_weights(weights_file(params.train.pretrained))
-    if params.extract_cams.method == "ddt":
-        _check_layers(params)
+    if params.extract_cams.method == "ddt" or params.train.erasing == "rdap":
+        _check_backbone(params)
     for folder in OUTPUTS:
         check_writable(folder)
 
@@ -41,16 +41,19 @@ def _check_weights(path: Path) -> None:
         )
 
 
-def _check_layers(params: Params) -> None:
-    """They are read after the training, which may take days."""
+def _check_backbone(params: Params) -> None:
+    """Its layers are read after the training, which may take days, its map when DVC has removed the old model."""
     import torch
 
-    from pipeline.models.backbones import build_backbone
+    from pipeline.models.backbones import build_backbone, check_region_fits
     from pipeline.models.foreground import named_layers
 
     with torch.device("meta"):
         backbone = build_backbone(params.train.backbone, params.train.stride)
-    named_layers(backbone, [layer for layer, _ in params.extract_cams.ddt_sources])
+    if params.extract_cams.method == "ddt":
+        named_layers(backbone, [layer for layer, _ in params.extract_cams.ddt_sources])
+    if params.train.erasing == "rdap":
+        check_region_fits(backbone, params.train)
 
 
 def _check_data(params: Params) -> None:

@@ -41,6 +41,14 @@ def test_layers_are_looked_at_only_where_they_are_read(check):
     check(extract_cams__method="ddt", train__backbone="mobilenet_v2", extract_cams__ddt_layers=["features.17@96"])
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_region_that_is_larger_than_the_map_is_refused_before_anything_runs(check, name):
+    changes = {"train__backbone": name, "train__erasing": "rdap", "train__resize": 96, "train__crop": 96}
+    check(**changes, train__rdap_size=3)
+    with pytest.raises(UserError, match=rf"rdap_size: a square of 9 .* that {name} makes of 96 pixels"):
+        check(**changes, train__rdap_size=9)
+
+
 def test_weights_that_have_changed_since_the_training_need_another_name(check):
     weights = Path("weights.pth")
     weights.write_text("first")

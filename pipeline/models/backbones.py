@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.files import weights_file
 from pipeline.models import architectures
 from pipeline.models.weights import download, read_weights
+from pipeline.params import TrainParams
 
 
 def build_backbone(name: str, stride: int) -> nn.Module:
@@ -33,6 +34,18 @@ def channels(backbone: nn.Module) -> int:
     count: int = backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
     backbone.train(training)
     return count
+
+
+@torch.no_grad()
+def check_region_fits(backbone: nn.Module, settings: TrainParams) -> None:
+    """Raise UserError where the square that RDAP drops is larger than the map; a backbone without memory will do."""
+    place = next(backbone.parameters()).device
+    side = backbone.eval()(torch.zeros(1, 3, settings.crop, settings.crop, device=place)).shape[-1]
+    if settings.rdap_size > side:
+        raise UserError(
+            f"train.rdap_size: a square of {settings.rdap_size} positions does not fit the map of {side}×{side} that "
+            f"{settings.backbone} makes of {settings.crop} pixels; make it smaller, or train.crop larger."
+        )
 
 
 def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> None:

@@ -16,11 +16,11 @@ import torch
 
 from pipeline import console
 from pipeline.backbones import BACKBONES
-from pipeline.errors import DataError, UserError
+from pipeline.errors import DataError
 from pipeline.files import MODELS, file_hash, write_csv, write_json
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
-from pipeline.models.backbones import load_pretrained
+from pipeline.models.backbones import check_region_fits, load_pretrained
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
 from pipeline.params import Params, TrainParams
 from pipeline.tracking import LiveRun, live_run
@@ -126,19 +126,9 @@ def _initial_network(architecture: dict[str, Any], params: Params) -> Localizer:
     if settings.erasing == "adl":
         insert_after(network.backbone, sites, lambda: AttentionDropout(settings.dropout_rate, settings.adl_threshold))
     if settings.erasing == "rdap":
-        _check_region_fits(network, settings)
+        check_region_fits(network.backbone, settings)
         insert_after(network.backbone, sites, lambda: RegionDropout(settings.dropout_rate, settings.rdap_size))
     return network
-
-
-@torch.no_grad()
-def _check_region_fits(network: Localizer, settings: TrainParams) -> None:
-    side = network.eval().features(torch.zeros(1, 3, settings.crop, settings.crop)).shape[-1]
-    if settings.rdap_size > side:
-        raise UserError(
-            f"train.rdap_size: a square of {settings.rdap_size} positions does not fit the map of {side}×{side} that "
-            f"{settings.backbone} makes of {settings.crop} pixels; make it smaller, or train.crop larger."
-        )
 
 
 def _images(dataset: Dataset, split: str) -> LabelledImages:
