@@ -3,7 +3,7 @@
 ``python -m benchmarks.bench_dag`` prints a table and writes ``benchmarks/out/dag.json``. A scheduler with LocalExecutor
 runs the DAG in the ``process`` runtime, in a workspace of its own, triggered over the REST API; nothing is to be done
 but `track`, which always runs. The same commands are then run one after the other in such a workspace. Set-up
-(workspace, check) and removal are reported apart. The target is 2 s for each task.
+(workspace, check), promotion and removal are reported apart. The target is 2 s for each stage.
 """
 
 import json
@@ -44,7 +44,7 @@ def main() -> None:
             raise SystemExit(filled.stderr)
         with _airflow(project) as port:
             # The first run of a workspace compiles bytecode and restores outputs as all later ones do.
-            runs = [_dag_run(port, project) for _ in range(RUNS + 1)][1:]
+            runs = [_dag_run(port, project, stages) for _ in range(RUNS + 1)][1:]
         alone = [_alone(project, stages, f"alone-{i}") for i in range(RUNS)]
     _report(stages, runs, alone)
 
@@ -58,11 +58,11 @@ def _report(stages: list[str], runs: list[dict[str, Any]], alone: list[dict[str,
     rows.append(("all, first start to last end", f"{total:.2f}", f"{span:.2f}", f"{span - total:+.2f}"))
     console.table("Seconds, nothing changed", ("stage", "dvc repro", "DAG", "difference"), rows)
     per_task = (span - total) / len(stages)
-    frame = {name: median(run[name] for run in runs) for name in ("setup", "teardown")}
+    frame = {name: median(run[name] for run in runs) for name in ("setup", "promotion", "teardown")}
     console.say(
         f"added per task, waiting for the scheduler included: {per_task:.2f} s (target: at most {TARGET:.0f} s)"
     )
-    console.say(f"set-up {frame['setup']:.2f} s, teardown {frame['teardown']:.2f} s")
+    console.say(", ".join(f"{name} {seconds:.2f} s" for name, seconds in frame.items()))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(
         json.dumps({"added_per_task_s": per_task, "dag_s": in_dag, "dvc_s": by_hand} | frame, indent=1) + "\n"
@@ -112,7 +112,7 @@ def _api(port: int, project: Path) -> AirflowApi:
     raise SystemExit("Airflow does not answer; see .wsol/airflow/logs")
 
 
-def _dag_run(port: int, project: Path) -> dict[str, Any]:
+def _dag_run(port: int, project: Path, stages: list[str]) -> dict[str, Any]:
     """Seconds of each task, from the first stage's start to the last one's end, and of what is around them."""
     runs = "/api/v2/dags/wsol_retrain/dagRuns"
     api = _api(port, project)
@@ -124,13 +124,13 @@ def _dag_run(port: int, project: Path) -> dict[str, Any]:
     found = api("GET", f"{run}/taskInstances")["task_instances"]
     start = {task["task_id"]: datetime.fromisoformat(task["start_date"]) for task in found}
     end = {task["task_id"]: datetime.fromisoformat(task["end_date"]) for task in found}
-    frame = {"workspace", "check", "remove_workspace"}
-    first, last = min(start[t] for t in start if t not in frame), max(end[t] for t in end if t not in frame)
+    first, last = min(start[stage] for stage in stages), max(end[stage] for stage in stages)
     return {
         "tasks": {task: (end[task] - start[task]).total_seconds() for task in start},
         "stages": (last - first).total_seconds(),
         "setup": (first - start["workspace"]).total_seconds(),
-        "teardown": (end["remove_workspace"] - last).total_seconds(),
+        "promotion": (end["publish"] - last).total_seconds(),
+        "teardown": (end["remove_workspace"] - end["publish"]).total_seconds(),
     }
 
 
