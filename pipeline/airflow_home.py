@@ -93,7 +93,8 @@ def _settings(checkout: Path) -> dict[str, dict[str, str]]:
         "api_auth": {},
         "logging": {"base_log_folder": str(home / "logs")},
         "dag_processor": {"refresh_interval": "30", "min_file_process_interval": "10"},
-        "scheduler": {"scheduler_heartbeat_sec": "2"},
+        # An idle scheduler looks for the next task after this time: it is most of the wait between two stages.
+        "scheduler": {"scheduler_heartbeat_sec": "2", "scheduler_idle_sleep_time": "0.3"},
     }
 
 
