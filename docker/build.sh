@@ -16,6 +16,7 @@ for image in ${*:-tools postgres mlflow airflow pipeline}; do
   echo "building wsol/$image:$version"
   DOCKER_BUILDKIT=1 docker build --file "$context/docker/$image/Dockerfile" --tag "wsol/$image:$version" \
     --build-arg BASE_IMAGE="${BASE_IMAGE:-debian:bookworm-slim}" --network "${BUILD_NETWORK:-default}" \
-    --build-arg GIT_REVISION="$revision" --build-arg VERSION="$version" \
+    --build-arg GIT_REVISION="$revision" --label "org.opencontainers.image.title=WSOL $image" \
+    --label "org.opencontainers.image.revision=$revision" --label "org.opencontainers.image.version=$version" \
     ${BUILD_CA:+--secret "id=ca,src=$BUILD_CA"} "$context"
 done

@@ -12,5 +12,9 @@ printf 'authorization_function = mlflow.server.auth:authenticate_request_basic_a
 export MLFLOW_AUTH_CONFIG_PATH=/tmp/auth.ini MLFLOW_BACKEND_STORE_URI="$database/mlflow"
 MLFLOW_FLASK_SERVER_SECRET_KEY=$(secret secret_key)
 export MLFLOW_FLASK_SERVER_SECRET_KEY
+# Keys of an S3-compatible store, where artifacts lie in one.
+for file in /run/wsol/mlflow/AWS_*; do
+  if [ -f "$file" ]; then export "${file##*/}=$(cat "$file")"; fi
+done
 exec mlflow server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 2 \
   --serve-artifacts --artifacts-destination "$MLFLOW_ARTIFACTS"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.docker.stack import Stack, docker
 from tests.project import ROOT, environment, make_project
+from tests.tiny_project import commit
 
 #: A script with the commands `all` and `down` that brings an engine and a base image of its own.
 ENGINE = Path(os.environ.get("WSOL_DOCKER_ENGINE", ROOT.parent / "shared/tools/docker_engine.sh"))
@@ -58,8 +59,7 @@ def project(tmp_path_factory):
     subprocess.run(
         [sys.executable, "-m", "dvc", "remote", "add", "--default", "shared", REMOTE], cwd=folder, check=True
     )
-    for command in (["add", ".dvc/config"], ["commit", "--quiet", "-m", "remote"]):
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=folder, check=True)
+    commit(folder)
     return folder
 
 

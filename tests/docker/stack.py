@@ -91,17 +91,18 @@ class Stack:
 
     def in_work(self, *command: str) -> str:
         """Output of a command with the tasks' volume at /srv/wsol."""
-        image = f"wsol/pipeline:{self.env['WSOL_VERSION']}"
-        volume = f"{self.name}_work:/srv/wsol"
-        return docker("run", "--rm", "--network=none", "--volume", volume, image, *command)
+        return docker(*self._in_work(), *command)
 
     def copy_out(self, path: str, folder: Path) -> None:
         """Copy a folder of the tasks' volume to this machine."""
-        image, volume = f"wsol/pipeline:{self.env['WSOL_VERSION']}", f"{self.name}_work:/srv/wsol"
-        command = ["docker", "run", "--rm", "--network=none", "--volume", volume, image, "tar", "-cC", path, "."]
-        packed = subprocess.run(command, check=True, capture_output=True).stdout
+        pack = ["docker", *self._in_work(), "tar", "-cC", path, "."]
+        packed = subprocess.run(pack, check=True, capture_output=True).stdout
         folder.mkdir(parents=True)
         subprocess.run(["tar", "-x", "--no-same-owner", "-C", folder], input=packed, check=True)
+
+    def _in_work(self) -> list[str]:
+        image = f"wsol/pipeline:{self.env['WSOL_VERSION']}"
+        return ["run", "--rm", "--network=none", f"--volume={self.name}_work:/srv/wsol", image]
 
 
 class Run:

@@ -1,22 +1,16 @@
 """A volume that is full while a stage runs in its container."""
 
 import subprocess
-import sys
-from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from tests.docker.stack import docker
-from tests.project import ROOT
-
-sys.path.insert(0, str(ROOT / "dags"))
-from wsol_dags.containers import CHECKOUT, Settings
-from wsol_dags.docker_runtime import DockerRuntime
+from tests.docker.task import run_task
 
 pytestmark = pytest.mark.container
 VOLUME, HOLDER = "wsoltest_full", "wsoltest-full"
-FILLER = "/srv/wsol/filler"
+CHECKOUT, FILLER = "/srv/wsol/checkout", "/srv/wsol/filler"
 
 
 @pytest.fixture
@@ -39,11 +33,8 @@ def inside(*command):
 
 
 def run_stage(image, volume, stage):
-    """The task of a stage, as Airflow runs it."""
-    variables = {"WSOL_IMAGE": image, "WSOL_WORK": volume, "WSOL_NETWORK": "none", "WSOL_TASK_OMP_NUM_THREADS": "1"}
-    context = {"run_id": "r", "ti": SimpleNamespace(dag_id="d", run_id="r", task_id=stage, map_index=-1)}
-    runtime = DockerRuntime(Settings.from_environment(variables))
-    return runtime.command(["repro", "--single-item", stage], CHECKOUT, task_id=stage).execute(context)
+    variables = {"WSOL_IMAGE": image, "WSOL_WORK": volume, "WSOL_TASK_OMP_NUM_THREADS": "1"}
+    return run_task(stage, ["repro", "--single-item", stage], CHECKOUT, **variables)
 
 
 def test_a_full_disk_ends_the_stage_with_a_message_and_costs_nothing_that_was_there(images, volume):

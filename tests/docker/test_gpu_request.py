@@ -7,21 +7,14 @@ container; here it does nothing, so that this shows the request, not the GPU.
 import os
 import shutil
 import subprocess
-import sys
-from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from tests.docker.stack import docker, wait_for
-from tests.project import ROOT
-
-sys.path.insert(0, str(ROOT / "dags"))
-from wsol_dags.containers import Settings
-from wsol_dags.docker_runtime import DockerRuntime
+from tests.docker.task import run_task
 
 pytestmark = pytest.mark.container
-CONTEXT = {"run_id": "r", "ti": SimpleNamespace(dag_id="d", run_id="r", task_id="gpu_test", map_index=-1)}
 IMAGE = "wsol/stand-in:test"
 DOCKERFILE = f"""
 FROM wsol/tools:test
@@ -49,13 +42,9 @@ def stand_in(images, tmp_path_factory):
     return IMAGE
 
 
-def run(image, **variables):
-    settings = Settings.from_environment(
-        {"WSOL_IMAGE": image, "WSOL_WORK": "wsoltest_gpu", "WSOL_NETWORK": "none", "WSOL_GPUS": "2"} | variables
-    )
-    task = DockerRuntime(settings).command([], "/tmp", 1, task_id="gpu_test")
+def run(image, gpus="2"):
     try:
-        return task.execute(CONTEXT)
+        return run_task("gpu_test", [], "/tmp", 1, WSOL_IMAGE=image, WSOL_WORK="wsoltest_gpu", WSOL_GPUS=gpus)
     finally:
         subprocess.run(["docker", "volume", "rm", "wsoltest_gpu"], capture_output=True)
 
@@ -69,7 +58,7 @@ def test_an_engine_without_gpu_refuses_with_a_message_that_says_what_to_do(stand
 
 
 def test_without_gpus_in_the_settings_it_runs_on_the_cpu(stand_in):
-    assert run(stand_in, WSOL_GPUS="0") == {"devices": None, "user": 10001}
+    assert run(stand_in, gpus="0") == {"devices": None, "user": 10001}
 
 
 @pytest.fixture
