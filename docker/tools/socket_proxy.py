@@ -2,14 +2,14 @@
 
 Airflow may make containers of one image, without privileges, from named volumes, on named networks, and then see, stop
 and remove those; it sees no other container. Whoever holds the plain socket is root on the host. Settings are
-environment variables: ``PROXY_IMAGE``, and ``PROXY_VOLUMES`` and ``PROXY_NETWORKS`` with names between commas.
+environment variables: ``PROXY_IMAGE``, and ``PROXY_VOLUMES`` and ``PROXY_NETWORKS`` with names between commas; a volume
+with ``:ro`` may only be read.
 """
 
 import asyncio
 import json
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,18 +19,24 @@ LISTEN = os.environ.get("PROXY_LISTEN", "/run/wsol/docker/docker.sock")
 LABEL = "wsol.task"
 LARGEST_BODY = 1 << 20
 
-READING = re.compile(r"GET (/v[\d.]+)?/(_ping|version|images/json)$|HEAD (/v[\d.]+)?/_ping$")
-CREATING = re.compile(r"POST (/v[\d.]+)?/containers/create$")
+#: A request line and a header without anything that one reader would take for an end of line and another would not.
+LINE = re.compile(r"(GET|HEAD|POST|DELETE) (/[!-~]*) HTTP/1\.[01]")
+HEADER = re.compile(r"([\w-]+):[ \t]*([ -~\t]*)", re.ASCII)
+READING = re.compile(r"GET (/v[\d.]+)?/(_ping|version|images/json)|HEAD (/v[\d.]+)?/_ping", re.ASCII)
+CREATING = re.compile(r"POST (/v[\d.]+)?/containers/create", re.ASCII)
 USING = re.compile(
-    r"(GET|POST|DELETE) (?P<base>(/v[\d.]+)?/containers/(?P<id>\w[\w.-]*))(?P<action>/(attach|json|start|stop|wait))?$"
+    r"(GET|POST|DELETE) (?P<base>(/v[\d.]+)?/containers/(?P<id>\w[\w.-]*))(?P<action>/(attach|json|start|stop|wait))?",
+    re.ASCII,
 )
 #: Methods that go with what is done to a container; the last is its removal.
 ACTIONS = {"/attach": "POST", "/json": "GET", "/start": "POST", "/stop": "POST", "/wait": "POST", None: "DELETE"}
-#: Of the host part of a container; every other one must be empty or zero.
-HOST_KEYS = {"CapDrop", "CpuShares", "DeviceRequests", "LogConfig", "Memory", "Mounts", "NetworkMode", "ReadonlyRootfs",
-             "SecurityOpt", "ShmSize", "Tmpfs"}  # fmt: skip
+#: What may be said of a container, its host part, a mount and a device; the engine hears of nothing else.
 KEYS = {"AttachStderr", "AttachStdin", "AttachStdout", "Cmd", "Entrypoint", "Env", "HostConfig", "Image", "Labels",
-        "OpenStdin", "StdinOnce", "Tty", "WorkingDir", "NetworkDisabled", "NetworkingConfig"}  # fmt: skip
+        "OpenStdin", "StdinOnce", "Tty", "WorkingDir"}  # fmt: skip
+HOST_KEYS = {"CapDrop", "CpuShares", "DeviceRequests", "Memory", "Mounts", "NetworkMode", "ReadonlyRootfs",
+             "SecurityOpt", "ShmSize", "Tmpfs"}  # fmt: skip
+MOUNT_KEYS = {"Type", "Source", "Target", "ReadOnly"}
+DEVICE_KEYS = {"Count", "DeviceIDs", "Capabilities"}
 
 
 class Refused(Exception):
@@ -38,19 +44,31 @@ class Refused(Exception):
 
 
 class Rules(NamedTuple):
-    """What a container may be made of."""
+    """What a container may be made of; ``read_only`` are those of the volumes that it may not write to."""
 
     image: str
     volumes: frozenset[str]
+    read_only: frozenset[str]
     networks: frozenset[str]
+
+    @classmethod
+    def from_environment(cls) -> "Rules":
+        """Read them."""
+        volumes = [name.partition(":") for name in os.environ["PROXY_VOLUMES"].split(",")]
+        return cls(
+            image=os.environ["PROXY_IMAGE"],
+            volumes=frozenset(name for name, _, _ in volumes),
+            read_only=frozenset(name for name, _, mode in volumes if mode == "ro"),
+            networks=frozenset(os.environ["PROXY_NETWORKS"].split(",")),
+        )
 
 
 class Request(NamedTuple):
-    """A request of HTTP/1.1: its line, its headers as they came, and its body."""
+    """A request of HTTP/1.1; the engine gets one written anew from these."""
 
     method: str
     target: str
-    headers: list[tuple[str, str]]
+    upgrade: bool
     body: bytes
 
     @property
@@ -59,33 +77,58 @@ class Request(NamedTuple):
         return f"{self.method} {self.target.partition('?')[0]}"
 
 
-def check_container(body: bytes, rules: Rules) -> None:
-    """Raise Refused unless a container of this description is harmless."""
+def checked_container(body: bytes, rules: Rules) -> bytes:
+    """The description of a container, written anew from what was checked.
+
+    The engine's reader takes keys of any case, and of repeated keys all; ours takes the last. What is passed on must
+    therefore be what was checked, not what came.
+
+    Raises:
+        Refused: a container of this description may not be harmless, or it cannot be read.
+    """
     try:
-        wanted = json.loads(body)
-        host = wanted.pop("HostConfig", None) or {}
-        _check(wanted, host, rules)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        wanted = _said(json.loads(body), KEYS)
+        wanted["HostConfig"] = _checked_host(wanted.get("HostConfig", {}), rules)
+        _demand(wanted.get("Image") == rules.image, f"the image must be {rules.image}")
+        _demand(LABEL in wanted.get("Labels", {}), f"the label {LABEL} must be set")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(f"the description of the container cannot be read: {error!r}") from None
+    return json.dumps(wanted).encode()
 
 
-def _check(wanted: Mapping[str, Any], host: Mapping[str, Any], rules: Rules) -> None:
-    others = [key for key, value in wanted.items() if value and key not in KEYS]
-    others += [f"HostConfig.{key}" for key, value in host.items() if value and key not in HOST_KEYS]
-    _demand(not others, f"{', '.join(others)} may not be set")
-    _demand(wanted["Image"] == rules.image, f"the image must be {rules.image}")
-    _demand(LABEL in (wanted.get("Labels") or {}), f"the label {LABEL} must be set")
+def _checked_host(found: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    # Clients send an empty one where none is wanted.
+    _demand(not any((found.pop("LogConfig", None) or {}).values()), "HostConfig.LogConfig may not be set")
+    host = _said(found, HOST_KEYS, "HostConfig.")
     _demand(host.get("NetworkMode") in rules.networks, f"the network must be one of {sorted(rules.networks)}")
     _demand(host.get("ReadonlyRootfs") is True, "the root file system must be read only")
-    _demand("ALL" in (host.get("CapDrop") or []), "all capabilities must be dropped")
-    options = [option for option in host.get("SecurityOpt") or [] if not option.startswith("no-new-privileges")]
-    _demand(bool(host.get("SecurityOpt")) and not options, "SecurityOpt must be no-new-privileges")
-    _demand(set(host.get("Tmpfs") or {}) <= {"/tmp"}, "the only tmpfs is /tmp")
-    endpoints = (wanted.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-    _demand(set(endpoints) <= rules.networks, f"the network must be one of {sorted(rules.networks)}")
-    for mount in host.get("Mounts") or []:
-        plain = mount.get("Type") == "volume" and not mount.get("VolumeOptions") and not mount.get("BindOptions")
-        _demand(plain and mount.get("Source") in rules.volumes, f"mounts are volumes of {sorted(rules.volumes)}")
+    _demand(host.get("CapDrop") == ["ALL"], "all capabilities must be dropped")
+    _demand(host.get("SecurityOpt") == ["no-new-privileges"], "SecurityOpt must be no-new-privileges")
+    _demand(host.get("Tmpfs", {}).keys() <= {"/tmp"}, "the only tmpfs is /tmp")
+    host["Mounts"] = [_checked_mount(mount, rules) for mount in host.get("Mounts", [])]
+    host["DeviceRequests"] = [_checked_device(device) for device in host.get("DeviceRequests", [])]
+    return host
+
+
+def _checked_mount(found: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    mount = _said(found, MOUNT_KEYS, "a mount's ")
+    plain = mount.get("Type") == "volume" and mount.get("Source") in rules.volumes
+    _demand(plain, f"mounts are volumes of {sorted(rules.volumes)}")
+    _demand(mount["Source"] not in rules.read_only or mount.get("ReadOnly") is True, f"{mount['Source']} is read only")
+    return mount
+
+
+def _checked_device(found: dict[str, Any]) -> dict[str, Any]:
+    device = _said(found, DEVICE_KEYS, "a device's ")
+    _demand(device.get("Capabilities") == [["gpu"]], "devices are GPUs")
+    return device
+
+
+def _said(found: dict[str, Any], allowed: set[str], where: str = "") -> dict[str, Any]:
+    """What is set of an object: clients write null, false, 0 or an empty list for what is not."""
+    said = {key: value for key, value in found.items() if value}
+    _demand(said.keys() <= allowed, f"{where}{', '.join(sorted(said.keys() - allowed))} may not be set")
+    return said
 
 
 def _demand(holds: bool, message: str) -> None:
@@ -93,64 +136,72 @@ def _demand(holds: bool, message: str) -> None:
         raise Refused(message)
 
 
-async def check_request(request: Request, rules: Rules) -> None:
-    """Raise Refused unless the request is one that Airflow needs."""
-    if READING.match(request.line):
-        return
-    if CREATING.match(request.line):
-        check_container(request.body, rules)
-        return
-    used = USING.match(request.line)
-    if not used or ACTIONS[used["action"]] != request.method:
-        raise Refused(f"{request.line} is not let through")
-    known, labels = await labels_of(used["base"])
-    # The engine's own answer to a container that is not there is what Airflow understands.
-    if known and LABEL not in labels:
-        raise Refused(f"{used['id']} is not a container of Airflow's tasks")
+async def checked_request(request: Request, rules: Rules) -> Request:
+    """The request that the engine gets.
+
+    Only a new container has a body: an old version of the API would take the host part of one at its start, too.
+
+    Raises:
+        Refused: it is not one that Airflow needs.
+    """
+    if CREATING.fullmatch(request.line):
+        return request._replace(upgrade=False, body=checked_container(request.body, rules))
+    if not READING.fullmatch(request.line):
+        used = USING.fullmatch(request.line)
+        if not used or ACTIONS[used["action"]] != request.method:
+            raise Refused(f"{request.line} is not let through")
+        if not await is_ours(used["base"], rules):
+            raise Refused(f"{used['id']} is not a container of Airflow's tasks")
+    return request._replace(upgrade=request.upgrade and request.line.endswith("/attach"), body=b"")
 
 
-async def labels_of(container: str) -> tuple[bool, Mapping[str, str]]:
-    """Whether there is a container of that path, and its labels."""
+async def is_ours(container: str, rules: Rules) -> bool:
+    """Whether the container of that path is a task of this stack, or there is none.
+
+    The engine's own answer to a container that is not there is what Airflow understands.
+    """
     reader, writer = await asyncio.open_unix_connection(ENGINE)
     writer.write(f"GET {container}/json HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
     await writer.drain()
     head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     writer.close()
     if b" 200 " not in head.split(b"\r\n")[0] + b" ":
-        return False, {}
-    return True, json.loads(body)["Config"]["Labels"] or {}
+        return True
+    found = json.loads(body)
+    return LABEL in (found["Config"]["Labels"] or {}) and found["HostConfig"]["NetworkMode"] in rules.networks
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
     """The first request of a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")[:-2]
-    method, target, _ = first.split(" ")
-    headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    line, fields = LINE.fullmatch(first), [HEADER.fullmatch(text) for text in lines]
+    if not line or not all(fields):
+        raise Refused("the request cannot be read")
+    headers = [(field[1].lower(), field[2].strip()) for field in fields if field]
     if any(name == "transfer-encoding" for name, _ in headers):
         raise Refused("a body must come with its length")
     lengths = [int(value) for name, value in headers if name == "content-length"]
     if len(lengths) > 1 or sum(lengths) > LARGEST_BODY:
         raise Refused("the body is too large")
-    return Request(method, target, headers, await reader.readexactly(sum(lengths)))
+    body = await reader.readexactly(sum(lengths))
+    return Request(line[1], line[2], ("upgrade", "tcp") in headers, body)
 
 
-def forwarded(request: Request) -> bytes:
-    """The request for the engine: one per connection, so that none goes past the checks."""
-    upgrade = any(name == "upgrade" for name, _ in request.headers)
-    kept = [(name, value) for name, value in request.headers if upgrade or name != "connection"]
-    headers = kept if upgrade else [*kept, ("connection", "close")]
-    lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode("latin-1") + request.body
+def written(request: Request) -> bytes:
+    """The request as the engine gets it: one per connection, so that none goes past the checks."""
+    connection = "Connection: Upgrade\r\nUpgrade: tcp" if request.upgrade else "Connection: close"
+    body = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n"
+    head = f"{request.method} {request.target} HTTP/1.1\r\nHost: docker\r\n{body}{connection}\r\n\r\n"
+    return head.encode("ascii") + request.body
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rules: Rules) -> None:
     """Answer one connection."""
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         try:
-            request = await read_request(reader)
-            await check_request(request, rules)
-        except (Refused, ValueError) as refusal:
+            request = await checked_request(await read_request(reader), rules)
+        except (Refused, ValueError, asyncio.LimitOverrunError) as refusal:
             print(f"refused: {refusal}")
             answer = json.dumps({"message": f"socket proxy: {refusal}"}).encode()
             head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n"
@@ -164,7 +215,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rule
 async def pass_on(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send a request to the engine and its answer back, until the engine or the client ends it."""
     engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
-    engine_writer.write(forwarded(request))
+    engine_writer.write(written(request))
     answer = asyncio.create_task(copy(engine_reader, writer))
     hung_up = asyncio.create_task(drop(reader))
     await asyncio.wait({answer, hung_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,8 +239,7 @@ async def drop(reader: asyncio.StreamReader) -> None:
 
 async def main() -> None:
     """Listen until stopped."""
-    names = {key: frozenset(filter(None, os.environ[key].split(","))) for key in ("PROXY_VOLUMES", "PROXY_NETWORKS")}
-    rules = Rules(os.environ["PROXY_IMAGE"], names["PROXY_VOLUMES"], names["PROXY_NETWORKS"])
+    rules = Rules.from_environment()
     Path(LISTEN).unlink(missing_ok=True)
     os.umask(0o007)
     server = await asyncio.start_unix_server(lambda reader, writer: serve(reader, writer, rules), LISTEN)

@@ -21,21 +21,32 @@ spec = importlib.util.spec_from_file_location("socket_proxy", SCRIPT)
 proxy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(proxy)
 
-RULES = proxy.Rules("wsol/pipeline:1", frozenset({"work", "raw"}), frozenset({"tasks"}))
+RULES = proxy.Rules("wsol/pipeline:1", frozenset({"work", "raw"}), frozenset({"raw"}), frozenset({"tasks"}))
+MOUNT = {"Type": "volume", "Source": "work", "Target": "/srv/wsol"}
 HOST = {
     "ReadonlyRootfs": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "NetworkMode": "tasks",
-    "Mounts": [{"Type": "volume", "Source": "work", "Target": "/srv/wsol"}], "Tmpfs": {"/tmp": ""}, "Privileged": False,
+    "Mounts": [MOUNT], "Tmpfs": {"/tmp": ""}, "Privileged": False,
     "DeviceRequests": [{"DeviceIDs": ["0"], "Capabilities": [["gpu"]]}],
 }  # fmt: skip
 WANTED = {"Image": "wsol/pipeline:1", "Labels": {"wsol.task": "x"}, "HostConfig": HOST, "User": "", "Env": ["A=b"]}
 
 
+def passed_on(wanted):
+    return json.loads(proxy.checked_container(json.dumps(wanted).encode(), RULES))
+
+
 def check(**host):
-    proxy.check_container(json.dumps(WANTED | {"HostConfig": HOST | host}).encode(), RULES)
+    return passed_on(WANTED | {"HostConfig": HOST | host})
 
 
 def test_what_the_runtime_asks_for_is_let_through():
-    check()
+    raw = {"Type": "volume", "Source": "raw", "Target": "/srv/raw", "ReadOnly": True}
+    made = check(Mounts=[MOUNT, raw], LogConfig={"Type": None, "Config": {}}, Ulimits=[], ShmSize=1024)
+    said = {key: value for key, value in HOST.items() if key != "Privileged"}
+    assert made["HostConfig"] == said | {"Mounts": [MOUNT, raw], "ShmSize": 1024}
+    assert {key: value for key, value in made.items() if key != "HostConfig"} == {
+        "Image": "wsol/pipeline:1", "Labels": {"wsol.task": "x"}, "Env": ["A=b"]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -49,8 +60,8 @@ def test_what_the_runtime_asks_for_is_let_through():
         ({"Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}]}, "mounts are volumes"),
         ({"Mounts": [{"Type": "volume", "Source": "wsol_postgres", "Target": "/x"}]}, "mounts are volumes"),
         (
-            {"Mounts": [HOST["Mounts"][0] | {"VolumeOptions": {"DriverConfig": {"Options": {"o": "bind"}}}}]},
-            "mounts are",
+            {"Mounts": [MOUNT | {"VolumeOptions": {"DriverConfig": {"Options": {"o": "bind"}}}}]},
+            "VolumeOptions may not be set",
         ),
         ({"NetworkMode": "host"}, "network must be one of"),
         ({"NetworkMode": "container:wsol-postgres-1"}, "network must be one of"),
@@ -58,6 +69,15 @@ def test_what_the_runtime_asks_for_is_let_through():
         ({"CapDrop": []}, "capabilities must be dropped"),
         ({"SecurityOpt": ["seccomp=unconfined"]}, "no-new-privileges"),
         ({"SecurityOpt": []}, "no-new-privileges"),
+        ({"SecurityOpt": ["no-new-privileges=false"]}, "no-new-privileges"),
+        ({"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}, "no-new-privileges"),
+        ({"privileged": True}, "HostConfig.privileged may not be set"),
+        ({"Mounts": [MOUNT | {"type": "bind", "source": "/"}]}, "a mount's source, type may not be set"),
+        ({"Mounts": [{"Type": "volume", "Source": "raw", "Target": "/srv/raw"}]}, "raw is read only"),
+        ({"LogConfig": {"Type": "syslog", "Config": {}}}, "LogConfig may not be set"),
+        ({"LogConfig": {"Config": {"syslog-address": "tcp://evil:1"}}}, "LogConfig may not be set"),
+        ({"DeviceRequests": [{"Capabilities": [["gpu"]], "Driver": "cdi"}]}, "a device's Driver may not be set"),
+        ({"DeviceRequests": [{"Capabilities": [["tpu"]]}]}, "devices are GPUs"),
         ({"Tmpfs": {"/etc": ""}}, "only tmpfs is /tmp"),
     ],
 )
@@ -72,13 +92,14 @@ def test_what_could_become_root_is_refused(host, message):
         ({"Image": "evil"}, "image must be"),
         ({"User": "root"}, "User may not be set"),
         ({"Labels": {}}, "label wsol.task must be set"),
-        ({"NetworkingConfig": {"EndpointsConfig": {"wsol_services": {}}}}, "network must be one of"),
+        ({"NetworkingConfig": {"EndpointsConfig": {"wsol_services": {}}}}, "NetworkingConfig may not be set"),
+        ({"hostconfig": {"Privileged": True}}, "hostconfig may not be set"),
         ({"HostConfig": None}, "network must be one of"),
     ],
 )
 def test_another_image_or_user_is_refused(change, message):
     with pytest.raises(proxy.Refused, match=message):
-        proxy.check_container(json.dumps(WANTED | change).encode(), RULES)
+        passed_on(WANTED | change)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,27 @@ def test_another_image_or_user_is_refused(change, message):
 )
 def test_what_cannot_be_read_is_refused(body):
     with pytest.raises(proxy.Refused):
-        proxy.check_container(body, RULES)
+        proxy.checked_container(body, RULES)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"HostConfig": {"Privileged": true, "Binds": ["/:/host"], "PidMode": "host"}',
+        '"User": "0:0", "User": null',
+        '"hostconfig": null, "Hostconfig": {}',
+    ],
+)
+def test_the_engine_hears_only_what_was_checked(said):
+    """Its reader merges repeated keys, passes over null and takes keys of any case; ours knows the last of each."""
+    made = json.loads(proxy.checked_container(f"{{{said}, {json.dumps(WANTED)[1:]}".encode(), RULES))
+    assert made == passed_on(WANTED)
+
+
+@pytest.mark.parametrize("key", ["capdrop", "readonlyrootfs", "securityopt", "MaskedPaths", "ReadonlyPaths"])
+@pytest.mark.parametrize("nothing", [[], False, None, ""])
+def test_nothing_takes_the_hardening_back(key, nothing):
+    assert check(**{key: nothing}) == passed_on(WANTED)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -94,13 +135,15 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: list[str] = []  # noqa: RUF012
+    bodies: list[bytes] = []  # noqa: RUF012
 
     def do_GET(self):
         self.asked.append(self.requestline)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         found = "/gone" not in self.path
-        labels = {"wsol.task": "x"} if "mine" in self.path else {}
-        body = json.dumps({"Config": {"Labels": labels}} if found else {"message": "No such container"}).encode()
+        labels = {} if "postgres" in self.path else {"wsol.task": "x"}
+        shown = {"Config": {"Labels": labels}, "HostConfig": {"NetworkMode": "tasks" if "mine" in self.path else "b"}}
+        body = json.dumps(shown if found else {"message": "No such container"}).encode()
         self.send_response(200 if found else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -138,16 +181,27 @@ def answers(path):
 
 
 @pytest.fixture
-def ask(tmp_path):
-    """Ask the proxy; the answer's status and text."""
+def listen(tmp_path):
+    """The proxy's socket, in front of the stand-in."""
     Handler.asked.clear()
+    Handler.bodies.clear()
     server = Server(str(tmp_path / "engine.sock"), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     listen = tmp_path / "proxy.sock"
     variables = {"PROXY_ENGINE": str(tmp_path / "engine.sock"), "PROXY_LISTEN": str(listen),
-                 "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw", "PROXY_NETWORKS": "tasks"}  # fmt: skip
+                 "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw:ro", "PROXY_NETWORKS": "tasks"}  # fmt: skip
     process = subprocess.Popen([sys.executable, SCRIPT], env=os.environ | variables, stdout=subprocess.DEVNULL)
     wait_for(lambda: answers(listen), "the proxy", 20)
+    yield listen
+    process.kill()
+    process.wait()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def ask(listen):
+    """Ask the proxy; the answer's status and text."""
 
     def asked(method, path, body=None):
         connection = Connection(listen)
@@ -155,11 +209,24 @@ def ask(tmp_path):
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
-    yield asked
-    process.kill()
-    process.wait()
-    server.shutdown()
-    server.server_close()
+    return asked
+
+
+@pytest.fixture
+def send(listen):
+    """Send bytes to the proxy; all that it answers."""
+
+    def sent(data):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(str(listen))
+        connection.sendall(data)
+        answer = b""
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+        return answer
+
+    return sent
 
 
 @pytest.mark.parametrize(
@@ -190,11 +257,12 @@ def test_nothing_else_does(ask, method, path):
 
 
 @pytest.mark.parametrize(("method", "end"), [("GET", "/json"), ("POST", "/stop"), ("DELETE", ""), ("POST", "/attach")])
-def test_other_containers_can_be_neither_seen_nor_stopped(ask, method, end):
-    status, text = ask(method, f"/v1.41/containers/wsol-postgres-1{end}")
+@pytest.mark.parametrize("container", ["wsol-postgres-1", "task-of-another-stack"])
+def test_other_containers_can_be_neither_seen_nor_stopped(ask, method, end, container):
+    status, text = ask(method, f"/v1.41/containers/{container}{end}")
     assert status == 403
     assert "is not a container of Airflow's tasks" in text
-    assert Handler.asked == ["GET /v1.41/containers/wsol-postgres-1/json HTTP/1.0"]
+    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.0"]
 
 
 def test_a_container_that_is_not_there_is_the_engines_answer(ask):
@@ -206,3 +274,39 @@ def test_a_harmful_container_is_refused_and_a_harmless_one_made(ask):
     assert ask("POST", "/v1.41/containers/create?name=x", json.dumps(harmful))[0] == 403
     assert Handler.asked == []
     assert ask("POST", "/v1.41/containers/create?name=x", json.dumps(WANTED))[0] == 200
+    assert json.loads(Handler.bodies[-1]) == passed_on(WANTED)
+
+
+def test_the_start_of_a_container_has_no_body(ask):
+    """The engine's API before 1.24 took the host part of the description there."""
+    assert ask("POST", "/v1.23/containers/mine/start", json.dumps({"Privileged": True}))[0] == 200
+    assert Handler.bodies == [b"", b""]
+
+
+HIDDEN = b"POST /containers/create HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /_ping HTTP/1.1\r\nX: a\n\n" + HIDDEN + b"\r\n\r\n",
+        b"GET /_ping HTTP/1.1\r\nX: a\r\r" + HIDDEN + b"\r\n\r\n",
+        b"GET /_ping?\n\n HTTP/1.1\r\n\r\n",
+        b"GET /_ping HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
+        b"POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"POST /containers/create HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"POST /containers/create HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n",
+        b"GET /_ping HTTP/1.1\r\nX: " + b"x" * (1 << 17) + b"\r\n\r\n",
+        b"GET http://docker/_ping HTTP/1.1\r\n\r\n",
+        b"GET /_ping\r\n\r\n",
+    ],
+)
+def test_what_two_readers_may_read_in_two_ways_reaches_none(send, request_):
+    assert send(request_).startswith(b"HTTP/1.1 403 ")
+    assert Handler.asked == []
+
+
+def test_a_second_request_of_a_connection_is_not_passed_on(send):
+    answer = send(b"GET /_ping HTTP/1.1\r\nConnection: keep-alive\r\n\r\n" + HIDDEN)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert Handler.asked == ["GET /_ping HTTP/1.1"]
