@@ -14,6 +14,23 @@ if ! [ -f .env ]; then
     -e "s|^DOCKER_GROUP=.*|DOCKER_GROUP=$(stat -c %g "$socket")|" .env.example >.env
   echo "wrote docker/.env ($overlay overlay)"
 fi
+setting() { sed -n "s/^$1=//p" .env; }
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+for name in WSOL_GPU_COUNT WSOL_SHM_MIB AIRFLOW_PORT MLFLOW_PORT DOCKER_GROUP; do
+  case $(setting $name) in "" | *[!0-9]*) fail "$name=$(setting $name) in docker/.env must be a whole number" ;; esac
+done
+version=$(setting WSOL_VERSION)
+for image in tools postgres mlflow airflow pipeline; do
+  docker image inspect "wsol/$image:$version" >/dev/null 2>&1 ||
+    fail "there is no image wsol/$image:$version (WSOL_VERSION in docker/.env); \`make images\` builds those of this commit"
+done
+raw=$(setting COMPOSE_PROJECT_NAME)_raw
+linked=$(docker volume inspect --format '{{.Options.device}}' "$raw" 2>/dev/null) || linked=$(setting WSOL_RAW_FOLDER)
+[ "$linked" = "$(setting WSOL_RAW_FOLDER)" ] ||
+  fail "volume $raw is a link to $linked, not to WSOL_RAW_FOLDER; to renew it: make down; docker volume rm $raw; make up"
 docker compose up --detach --wait --remove-orphans
-echo "Airflow: http://localhost:$(sed -n 's/^AIRFLOW_PORT=//p' .env)  MLflow: http://localhost:$(sed -n 's/^MLFLOW_PORT=//p' .env)"
-echo "user: admin; passwords: make passwords"
+echo "Airflow: http://localhost:$(setting AIRFLOW_PORT)  MLflow: http://localhost:$(setting MLFLOW_PORT)"
+echo "user: admin; passwords: make passwords; new DAGs are paused"

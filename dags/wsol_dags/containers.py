@@ -53,7 +53,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] = os.environ) -> "Settings":
-        """Read them; an unset one has the value that the Compose stack gives it."""
+        """Read them; an unset one has the value that the Compose stack gives it.
+
+        Raises:
+            ValueError: a number is none.
+        """
         passed = {
             key.removeprefix(TASK_PREFIX): value for key, value in variables.items() if key.startswith(TASK_PREFIX)
         }
@@ -62,8 +66,8 @@ class Settings:
             work=variables.get("WSOL_WORK", "wsol_work"),
             raw=variables.get("WSOL_RAW", ""),
             secrets=variables.get("WSOL_SECRETS", ""),
-            shm_size=int(variables.get("WSOL_SHM_MIB", "1024")),
-            gpus=int(variables.get("WSOL_GPUS", "0")),
+            shm_size=_number(variables, "WSOL_SHM_MIB", 1024),
+            gpus=_number(variables, "WSOL_GPUS", 0),
             network=variables.get("WSOL_NETWORK", "wsol_tasks"),
             namespace=variables.get("WSOL_NAMESPACE", "wsol"),
             service_account=variables.get("WSOL_SERVICE_ACCOUNT", "default"),
@@ -121,6 +125,13 @@ class ContainerRuntime(ABC):
 
     @abstractmethod
     def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator: ...
+
+
+def _number(variables: Mapping[str, str], name: str, default: int) -> int:
+    value = variables.get(name, str(default))
+    if not value.isdecimal():
+        raise ValueError(f"{name}={value!r} must be a whole number")
+    return int(value)
 
 
 def task_label(context: Context) -> str:

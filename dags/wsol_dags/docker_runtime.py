@@ -116,7 +116,8 @@ class DockerCommandOperator(DockerOperator):
                 raise
             raise AirflowFailException(
                 f"Docker cannot give {self.task_id} a GPU ({error.explanation}). Install the NVIDIA Container Toolkit "
-                "on the Docker host and restart Docker, or set WSOL_GPUS=0 in docker/.env to run on the CPU."
+                "on the host and restart Docker, or run on the CPU: compose.cpu.yaml instead of compose.gpu.yaml "
+                "in docker/.env, then `make up` (another Airflow: WSOL_GPUS=0 in its environment)."
             ) from None
 
     def _remove_left_over(self) -> None:

@@ -9,6 +9,8 @@ git fetch -q /opt/wsol/repository.bundle HEAD
 git checkout -q --force --detach "$WSOL_REVISION"
 mkdir -p "$WSOL_STATE"
 dvc config --local cache.dir /srv/wsol/cache
+# Without this a folder that may not be read would look empty.
+ls /srv/raw >/dev/null
 for entry in /srv/raw/*; do
   if [ -e "$entry" ]; then ln -sfn "$entry" "data/raw/$(basename "$entry")"; fi
 done

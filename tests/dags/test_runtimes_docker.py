@@ -85,6 +85,7 @@ def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Tmpfs"] == {"/tmp": ""}
     assert host["NetworkMode"] == "tasks"
     assert host["ShmSize"] == 64 * 2**20
     assert [(m["Type"], m["Source"], m["Target"], m["ReadOnly"]) for m in host["Mounts"]] == [
@@ -99,6 +100,23 @@ def test_nothing_secret_is_in_a_template_field(monkeypatch, tmp_path):
     task = operator(monkeypatch, Engine(), WSOL_SECRETS=str(tmp_path))
     task.execute(CONTEXT)
     assert "planted" not in str([getattr(task, name) for name in task.template_fields])
+
+
+def test_airflow_masks_every_secret_before_the_container_can_print_it(monkeypatch, tmp_path):
+    (tmp_path / "TOKEN").write_text("planted\n")
+    masked, engine = [], Engine()
+    monkeypatch.setattr(docker_runtime, "mask_secret", masked.append)
+    monkeypatch.setattr(
+        engine, "create_container", lambda **_: pytest.fail("not masked yet") if not masked else {"Id": "abc"}
+    )
+    operator(monkeypatch, engine, WSOL_SECRETS=str(tmp_path)).execute(CONTEXT)
+    assert masked == ["planted"]
+
+
+@pytest.mark.parametrize("value", ["1g", "-1", ""])
+def test_a_number_that_is_none_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"WSOL_SHM_MIB=.* must be a whole number"):
+        Settings.from_environment({"WSOL_SHM_MIB": value})
 
 
 def test_gpus_are_requested_by_number(monkeypatch, tmp_path):
@@ -125,7 +143,9 @@ def test_an_engine_without_gpus_says_what_to_do(monkeypatch, tmp_path):
     response, message = answer(500, 'could not select device driver "" with capabilities: [[gpu]]')
     engine = Engine(start_error=APIError(message, response, message))
     monkeypatch.setattr(docker_runtime, "reserved_gpus", lambda count, total: _held(["0"]))
-    with pytest.raises(AirflowFailException, match=r"NVIDIA Container Toolkit.*WSOL_GPUS=0"):
+    with pytest.raises(
+        AirflowFailException, match=r"NVIDIA Container Toolkit.*compose\.cpu\.yaml .* in docker/\.env, then `make up`"
+    ):
         operator(monkeypatch, engine, gpus=1, WSOL_GPUS="1").execute(CONTEXT)
     assert ("remove", "abc") in engine.calls
 

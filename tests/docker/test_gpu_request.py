@@ -52,7 +52,7 @@ def run(image, gpus="2"):
 def test_an_engine_without_gpu_refuses_with_a_message_that_says_what_to_do(stand_in):
     if "nvidia" in docker("info", "--format", "{{json .Runtimes}}"):
         pytest.skip("this engine has GPUs")
-    with pytest.raises(AirflowFailException, match=r"cannot give gpu_test a GPU.*Toolkit.*WSOL_GPUS=0 in docker/.env"):
+    with pytest.raises(AirflowFailException, match=r"cannot give gpu_test a GPU.*Toolkit.*compose\.cpu\.yaml"):
         run(stand_in)
     assert docker("ps", "--all", "--quiet", "--filter", "name=wsol-gpu_test") == ""
 

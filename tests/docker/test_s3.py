@@ -77,8 +77,8 @@ def store(compose):
 
 def test_mlflow_passes_artifacts_through_to_the_store_with_its_own_keys(compose, store):
     endpoint, objects = store
-    for name, value in KEYS.items():
-        write = f"umask 377; cat >/run/wsol/mlflow/{name}"
+    for name, value in [("AWS_SECRET_ACCESS_KEY", "an earlier one"), *KEYS.items()]:
+        write = f"umask 377; file=/run/wsol/mlflow/{name}; rm -f $file; cat >$file"
         compose("run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "secrets", "-c", write, text=value)
     compose("up", "--detach", "--wait", "mlflow", MLFLOW_S3_ENDPOINT_URL=endpoint)
     client = environment(

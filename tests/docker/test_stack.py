@@ -201,9 +201,10 @@ def test_no_build_secret_is_in_an_image_and_its_labels_name_the_revision(images,
 @pytest.mark.parametrize("overlay", ["cpu", "gpu"])
 def test_the_compose_files_are_valid(engine, project, overlay):
     files = ["-f", "compose.yaml", "-f", f"compose.{overlay}.yaml"]
+    variables = environment(WSOL_GPU_COUNT="2", WSOL_VERSION="1")
     done = subprocess.run(
         ["docker", "compose", "--env-file=.env.example", *files, "config"],
-        cwd=project / "docker", capture_output=True, text=True, check=False, env=environment(WSOL_GPU_COUNT="2"),
+        cwd=project / "docker", capture_output=True, text=True, check=False, env=variables,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
