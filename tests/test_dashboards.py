@@ -18,6 +18,9 @@ from tests.processes import is_alive, wait_for, wait_for_pid
 from tests.servers import AirflowApi, free_port, webhook_server
 from tests.tiny_project import make_project, start_pipeline
 
+#: Seconds that a run of the small project may take.
+RUN_LIMIT = 180.0
+
 
 @pytest.fixture
 def taken_port():
@@ -130,7 +133,7 @@ def test_a_run_cancelled_on_the_page_has_failed_and_people_are_told_so(project, 
         connection = {"connection_id": "wsol_webhook", "conn_type": "http", "host": f"{hook.url}/hook"}
         api("POST", "/api/v2/connections", connection)
         path = trigger(api, {"approval": True})
-        wait_for(lambda: states(api, path)["approve"] == "awaiting_input", "the question")
+        wait_for(lambda: states(api, path)["approve"] == "awaiting_input", "the question", RUN_LIMIT)
         api("PATCH", path, {"state": "failed"})
         assert finished(api, path) == "failed"
         ended = {"approve": "failed", "publish": "skipped", "completed": "failed", "remove_workspace": "success"}
@@ -154,8 +157,8 @@ def dag_ids(api):
     return {dag["dag_id"] for dag in api("GET", "/api/v2/dags")["dags"]}
 
 
-def finished(api, path, limit=180):
-    deadline = time.monotonic() + limit
+def finished(api, path):
+    deadline = time.monotonic() + RUN_LIMIT
     while (state := api("GET", path)["state"]) not in ("success", "failed"):
         assert time.monotonic() < deadline, api("GET", f"{path}/taskInstances")
         time.sleep(1)
