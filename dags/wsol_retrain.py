@@ -7,12 +7,14 @@ touched.
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
+from airflow.sdk.exceptions import AirflowFailException
 from wsol_dags.assets import RAW_DATA
 from wsol_dags.form import form_of
-from wsol_dags.notify import RunNotifier
+from wsol_dags.notify import LAST, WATCHER, RunNotifier
 from wsol_dags.promotion import ANSWER, BODY, only_if_asked
 from wsol_dags.runtimes import runtime_of
 from wsol_dags.stage_tasks import stage_tasks
@@ -43,6 +45,21 @@ if not runtime.pinned:
         section="this run",
         description="run on the checkout itself, not in a copy of it; with the values of its params.yaml only",
     )
+
+
+@task(task_id=WATCHER)
+def completed(ti: Any = None) -> None:
+    """Fail the run unless its last task succeeded.
+
+    Airflow skips what a cancelled run has not begun, and takes skipped last tasks for a success.
+
+    Raises:
+        AirflowFailException: that task failed, was not reached, or was skipped.
+    """
+    state = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[LAST])[ti.run_id][LAST]
+    if state != "success":
+        raise AirflowFailException(f"the run did not come to its end: {LAST} is {state}")
+
 
 with DAG(
     "wsol_retrain",
@@ -97,7 +114,7 @@ with DAG(
     publish = runtime.command(
         ["publish"],
         IN_WORKSPACE,
-        task_id="publish",
+        task_id=LAST,
         retries=3,
         doc_md="Push the result's files to DVC's remote, if there is one",
     )
@@ -107,3 +124,5 @@ with DAG(
     publish.set_upstream(promote)
     remove.set_upstream(publish)
     remove.as_teardown(setups=workspace)
+    # Only teardowns run in a cancelled run; this one, the only leaf that counts, decides the state of the run.
+    completed().as_teardown(on_failure_fail_dagrun=True).set_upstream(publish)

@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowSkipException
 from wsol_dags.assets import RAW_DATA
+from wsol_dags.notify import RunNotifier
 from wsol_dags.runtimes import runtime_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -33,6 +34,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"retry_delay": timedelta(minutes=1)},
+    on_failure_callback=RunNotifier("failed"),
     tags=["wsol"],
 ):
     look = runtime.command(

@@ -71,9 +71,9 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         set_up(checkout)
         if not is_held("run"):
             fail_abandoned_runs()
-        servers = [*_airflow(airflow_port), *([] if external else [_mlflow(mlflow_port)])]
         pages = {"Airflow": f"http://{HOST}:{airflow_port}"}
         pages |= {} if external else {"MLflow": f"http://{HOST}:{mlflow_port}"}
+        servers = [*_airflow(airflow_port, pages), *([] if external else [_mlflow(mlflow_port)])]
         with _running(servers) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
             _announce(
@@ -95,12 +95,14 @@ def _announce(pages: Mapping[str, str]) -> None:
     console.say("Ctrl-C stops the pages.")
 
 
-def _airflow(port: int) -> list[Server]:
-    url = f"http://{HOST}:{port}"
+def _airflow(port: int, pages: Mapping[str, str]) -> list[Server]:
+    url = pages["Airflow"]
     environment = airflow_environment() | {
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        # For links in messages.
+        "WSOL_MLFLOW_PAGE": pages.get("MLflow", ""),
     }
     # Without --skip-serve-logs the scheduler and the triggerer serve logs on all interfaces.
     commands = {

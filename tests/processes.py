@@ -7,11 +7,11 @@ from pathlib import Path
 LIMIT = 60.0
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds; fail after a minute."""
-    deadline = time.monotonic() + LIMIT
+def wait_for(condition: Callable[[], bool], what: str, limit: float = LIMIT) -> None:
+    """Return once the condition holds; fail after so many seconds."""
+    deadline = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < deadline, f"waited {LIMIT:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
         time.sleep(0.05)
 
 

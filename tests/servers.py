@@ -2,8 +2,13 @@
 
 import json
 import socket
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -22,6 +27,37 @@ def request(method: str, address: str, body: Any = None, authorization: str = ""
     asked = urllib.request.Request(address, method=method, data=data, headers=headers)
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return json.load(answer)
+
+
+@contextmanager
+def webhook_server() -> Iterator[SimpleNamespace]:
+    """A server with its ``url`` and all it ``received``: /hook takes it, /moved redirects there, others fail."""
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._keep(json.loads(body))
+
+        def do_GET(self) -> None:
+            self._keep(None)
+
+        def _keep(self, body: Any) -> None:
+            received.append((self.path, self.headers.get("Authorization"), body))
+            self.send_response({"/hook": 200, "/moved": 302}.get(self.path, 500))
+            self.send_header("Location", "/hook")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", received=received)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class AirflowApi:

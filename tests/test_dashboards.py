@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -14,8 +15,11 @@ from pipeline import dashboards
 from pipeline.dashboards import Server
 from pipeline.errors import UserError, WsolError
 from tests.processes import is_alive, wait_for, wait_for_pid
-from tests.servers import AirflowApi, free_port
+from tests.servers import AirflowApi, free_port, webhook_server
 from tests.tiny_project import make_project, start_pipeline
+
+#: Seconds that a run of the small project may take.
+RUN_LIMIT = 300.0
 
 
 @pytest.fixture
@@ -75,46 +79,89 @@ def listening_addresses(process):
     return {c.laddr.ip for p in tree for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
 
 
-@pytest.mark.slow
-def test_a_run_triggered_on_the_page_takes_its_overrides(tmp_path, monkeypatch):
+@contextmanager
+def pages(project):
+    """The pages of a project, as their process, their addresses and Airflow's API; ended behind the block."""
+    ports = free_port(), free_port()
+    process = start_pipeline(project, "ui", f"--airflow-port={ports[0]}", f"--mlflow-port={ports[1]}")
+    try:
+        shown = [process.stdout.readline() for _ in range(5)]
+        for port, line in zip(ports, shown[1:3], strict=True):
+            assert f"http://127.0.0.1:{port}" in line
+        api = AirflowApi(ports[0], project / ".wsol")
+        wait_for(lambda: dag_ids(api) == {"wsol_retrain", "wsol_sweep", "wsol_watch"}, "the DAGs")
+        api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})
+        yield process, api
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not any(is_alive(child.pid) for child in children)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
     for name in ("WSOL_STATE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    project = make_project(tmp_path / "project")
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def hook():
+    with webhook_server() as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_a_run_triggered_on_the_page_takes_its_overrides(project):
     text = (project / "params.yaml").read_text()
-    airflow_port, mlflow_port = free_port(), free_port()
-    pages = start_pipeline(project, "ui", f"--airflow-port={airflow_port}", f"--mlflow-port={mlflow_port}")
-    try:
-        shown = [pages.stdout.readline() for _ in range(5)]
-        assert f"http://127.0.0.1:{airflow_port}" in shown[1]
-        assert f"http://127.0.0.1:{mlflow_port}" in shown[2]
-        tree = psutil.Process(pages.pid)
-        assert listening_addresses(tree) == {"127.0.0.1"}
-        api = AirflowApi(airflow_port, project / ".wsol")
-        wait_for(lambda: dag_ids(api) == {"wsol_retrain", "wsol_sweep", "wsol_watch"}, "the DAGs")
+    with pages(project) as (process, api):
+        assert listening_addresses(psutil.Process(process.pid)) == {"127.0.0.1"}
         assert api("GET", "/api/v2/importErrors")["total_entries"] == 0
-        api("PATCH", "/api/v2/dags/wsol_retrain", {"is_paused": False})
-        conf = {"train.lambda": 0.05, "localize.threshold": "0.3"}
-        run = api("POST", "/api/v2/dags/wsol_retrain/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
-        assert finished(api, run) == "success"
-    finally:
-        children = psutil.Process(pages.pid).children(recursive=True)
-        pages.send_signal(signal.SIGTERM)
-        pages.communicate(timeout=60)
-    assert pages.returncode == 143
-    assert not any(is_alive(child.pid) for child in children)
+        path = trigger(api, {"train.lambda": 0.05, "localize.threshold": "0.3"})
+        assert finished(api, path) == "success"
     [record] = (project / ".wsol/runs").iterdir()
     params = yaml.safe_load((record / "params.yaml").read_text())
     assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.05, 0.3)
     assert (project / "params.yaml").read_text() == text
 
 
+@pytest.mark.slow
+def test_a_run_cancelled_on_the_page_has_failed_and_people_are_told_so(project, hook):
+    with pages(project) as (_, api):
+        connection = {"connection_id": "wsol_webhook", "conn_type": "http", "host": f"{hook.url}/hook"}
+        api("POST", "/api/v2/connections", connection)
+        path = trigger(api, {"approval": True})
+        wait_for(lambda: states(api, path)["approve"] == "awaiting_input", "the question", RUN_LIMIT)
+        api("PATCH", path, {"state": "failed"})
+        assert finished(api, path) == "failed"
+        ended = {"approve": "failed", "publish": "skipped", "completed": "failed", "remove_workspace": "success"}
+        assert ended.items() <= states(api, path).items()
+        # On a Sunday the weekly run comes first, with a message of its own.
+        wait_for(lambda: "wsol_retrain cancelled" in titles(hook), "the message")
+
+
+def titles(hook):
+    return [message["title"] for _, _, message in hook.received]
+
+
+def trigger(api, conf):
+    """Address of a new run."""
+    runs = "/api/v2/dags/wsol_retrain/dagRuns"
+    return f"{runs}/{urllib.request.quote(api('POST', runs, {'logical_date': None, 'conf': conf})['dag_run_id'])}"
+
+
+def states(api, path):
+    return {task["task_id"]: task["state"] for task in api("GET", f"{path}/taskInstances")["task_instances"]}
+
+
 def dag_ids(api):
     return {dag["dag_id"] for dag in api("GET", "/api/v2/dags")["dags"]}
 
 
-def finished(api, run, limit=180):
-    path = f"/api/v2/dags/wsol_retrain/dagRuns/{urllib.request.quote(run)}"
-    deadline = time.monotonic() + limit
+def finished(api, path):
+    deadline = time.monotonic() + RUN_LIMIT
     while (state := api("GET", path)["state"]) not in ("success", "failed"):
         assert time.monotonic() < deadline, api("GET", f"{path}/taskInstances")
         time.sleep(1)

@@ -4,30 +4,35 @@
   commas between them): a mail.
 * Connection ``wsol_webhook`` (type http; its host is the whole address, its password, where there is one, the bearer
   token): a POST of JSON with a ``text``, as chat programs take it, and the facts.
-* Variable ``wsol_mlflow_url``: where people open MLflow, if not at ``MLFLOW_TRACKING_URI``.
+* Variable ``wsol_mlflow_url``: where people open MLflow, if not at ``MLFLOW_TRACKING_URI`` or on the page that was
+  started with Airflow's own.
 
-Without these nothing is sent. A message that cannot be delivered is a line in the log, never a failed run.
+Without these nothing is sent, nor by ``airflow dags test``. A message that cannot be delivered is a line in the log,
+never a failed run.
 """
 
 import json
 import logging
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk import Connection, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk.execution_time import task_runner
 
 logger = logging.getLogger(__name__)
 
 MAIL, WEBHOOK = "wsol_smtp", "wsol_webhook"
 MAIL_TO, MLFLOW_URL = "wsol_mail_to", "wsol_mlflow_url"
+#: The task that ends a run of ``wsol_retrain``, and the one that fails the run where that did not succeed.
+LAST, WATCHER = "publish", "completed"
 #: Seconds that a webhook may take.
 PATIENCE = 10
 COLUMNS = ("metric", "champion", "challenger", "difference", "95 % interval")
@@ -78,6 +83,9 @@ class RunNotifier:
 
     def __call__(self, context: Mapping[str, Any]) -> None:
         """Send the messages, one after the other."""
+        # `airflow dags test` calls this outside of a task, where neither connections nor results can be read.
+        if not hasattr(task_runner, "SUPERVISOR_COMMS"):
+            return
         for send in (send_mail, post):
             try:
                 send(message_of(context, self.outcome))
@@ -95,7 +103,8 @@ def message_of(context: Mapping[str, Any], outcome: str) -> Message:
     if decision and (base := _mlflow_url()):
         links["result in MLflow"] = f"{base}/#/experiments/{decision['experiment_id']}/runs/{decision['run_id']}"
     if outcome == "failed":
-        return Message(f"{dag_id} failed", f"{run_id}: {_failure(context)}", (), links)
+        title, reason = _failure(context)
+        return Message(f"{dag_id} {title}", f"{run_id}: {reason}", (), links)
     verdict = decision.get("verdict", outcome)
     table = [_row(found) for found in decision.get("comparisons", [])]
     return Message(f"{dag_id}: {verdict}", f"{run_id}: {decision.get('reason', '')}", table, links)
@@ -108,10 +117,15 @@ def _decision(context: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _failure(context: Mapping[str, Any]) -> str:
-    states = RuntimeTaskInstance.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
-    failed = sorted(task for task, state in states.get(context["run_id"], {}).items() if state == "failed")
-    return f"{', '.join(failed) or context.get('reason') or 'no task'} failed"
+def _failure(context: Mapping[str, Any]) -> tuple[str, str]:
+    """How the run ended, and through which tasks."""
+    found = task_runner.RuntimeTaskInstance.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])
+    states = found.get(context["run_id"], {})
+    failed = ", ".join(sorted(task for task, state in states.items() if state == "failed" and task != WATCHER))
+    # Behind a task that failed by itself, tasks are "upstream_failed".
+    if states.get(LAST) == "skipped":
+        return "cancelled", f"marked by hand{f' during {failed}' if failed else ' between two tasks'}"
+    return "failed", f"{failed or context.get('reason') or 'no task'} failed"
 
 
 def _row(found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -122,7 +136,8 @@ def _row(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _mlflow_url() -> str:
-    url = Variable.get(MLFLOW_URL, default=None) or os.environ.get("MLFLOW_TRACKING_URI", "")
+    known = (Variable.get(MLFLOW_URL, default=None), *map(os.environ.get, ("MLFLOW_TRACKING_URI", "WSOL_MLFLOW_PAGE")))
+    url = next(filter(None, known), "")
     # An address with a password in it is for programs.
     return url.rstrip("/") if url.startswith("http") and "@" not in url else ""
 
@@ -132,6 +147,9 @@ def send_mail(message: Message) -> None:
 
     Raises:
         AirflowNotFoundException: there is no such connection.
+        ValueError: nobody is named.
+        AirflowException: the server cannot be reached.
+        OSError: it refused the message.
     """
     Connection.get(MAIL)
     to = [address.strip() for address in (Variable.get(MAIL_TO, default="") or "").split(",") if address.strip()]
@@ -141,11 +159,20 @@ def send_mail(message: Message) -> None:
         hook.send_email_smtp(to=to, subject=message.title, html_content=message.html())
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: the token would go with the request to whatever host is named."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> NoReturn:
+        raise urllib.error.HTTPError(req.full_url, code, f"redirects to {newurl}: give that address", headers, fp)
+
+
 def post(message: Message) -> None:
     """POST a message as JSON.
 
     Raises:
         AirflowNotFoundException: there is no such connection.
+        ValueError: its host is no whole address.
+        OSError: the address does not answer, answers with an error, or redirects.
     """
     connection = Connection.get(WEBHOOK)
     headers = {"Content-Type": "application/json"}
@@ -153,5 +180,6 @@ def post(message: Message) -> None:
     body = json.dumps({"text": message.text(), **asdict(message)}).encode()
     if not (connection.host or "").startswith(("http://", "https://")):
         raise ValueError(f"the host of connection {WEBHOOK} is no whole address that starts with https://")
-    with urllib.request.urlopen(urllib.request.Request(connection.host, body, headers), timeout=PATIENCE):
+    request = urllib.request.Request(connection.host, body, headers)
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=PATIENCE):
         pass

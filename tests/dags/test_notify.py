@@ -1,9 +1,6 @@
 """Messages: what is in them, where they go, and that nobody fails because of them."""
 
-import json
 import smtplib
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +8,8 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowNotFoundException
 from wsol_dags import notify
 from wsol_dags.notify import RunNotifier, message_of
+
+from tests.servers import webhook_server
 
 DECISION = {
     "verdict": "promoted",
@@ -39,9 +38,11 @@ def airflow(monkeypatch):
     monkeypatch.setattr(
         notify, "Variable", SimpleNamespace(get=lambda k, default=None: known.variables.get(k, default))
     )
-    monkeypatch.setattr(notify, "RuntimeTaskInstance", states)
+    monkeypatch.setattr(notify.task_runner, "RuntimeTaskInstance", states)
+    monkeypatch.setattr(notify.task_runner, "SUPERVISOR_COMMS", None, raising=False)
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow/")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "WSOL_MLFLOW_PAGE"):
+        monkeypatch.delenv(name, raising=False)
     return known
 
 
@@ -64,10 +65,31 @@ def test_a_success_has_the_verdict_the_differences_and_both_links(airflow):
 
 
 def test_a_failure_names_the_tasks(airflow):
-    airflow.states = {"prepare": "success", "train": "failed", "track": "upstream_failed"}
+    airflow.states = {"prepare": "success", "train": "failed", "publish": "upstream_failed", "completed": "failed"}
     message = message_of(context(None), "failed")
     assert (message.title, message.reason) == ("wsol_retrain failed", "manual__1: train failed")
     assert list(message.links) == ["run in Airflow"]
+
+
+@pytest.mark.parametrize(
+    ("train", "told"), [("failed", "marked by hand during train"), ("success", "marked by hand between two tasks")]
+)
+def test_a_cancelled_run_is_told_from_one_that_failed_by_itself(airflow, train, told):
+    airflow.states = {"train": train, "track": "skipped", "publish": "skipped", "completed": "failed"}
+    message = message_of(context(None), "failed")
+    assert (message.title, message.reason) == ("wsol_retrain cancelled", f"manual__1: {told}")
+
+
+def test_the_page_that_was_started_with_airflow_is_the_last_known_address_of_mlflow(airflow, monkeypatch):
+    def link():
+        return message_of(context(), "succeeded").links["result in MLflow"].partition("/#/")[0]
+
+    monkeypatch.setenv("WSOL_MLFLOW_PAGE", "http://127.0.0.1:5000")
+    assert link() == "http://127.0.0.1:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    assert link() == "http://server"
+    airflow.variables["wsol_mlflow_url"] = "http://people"
+    assert link() == "http://people"
 
 
 def test_a_tracking_address_with_a_password_is_no_link(airflow, monkeypatch):
@@ -77,24 +99,8 @@ def test_a_tracking_address_with_a_password_is_no_link(airflow, monkeypatch):
 
 @pytest.fixture
 def hook():
-    """A server that keeps what is posted to it."""
-    received = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append((self.path, self.headers.get("Authorization"), json.loads(body)))
-            self.send_response(200 if self.path == "/hook" else 500)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", received=received)
-    server.shutdown()
-    server.server_close()
+    with webhook_server() as server:
+        yield server
 
 
 def webhook(host, password=None):
@@ -136,6 +142,26 @@ def test_without_an_address_nothing_is_sent_or_logged(hook, caplog):
     RunNotifier("succeeded")(context())
     assert hook.received == []
     assert caplog.text == ""
+
+
+def test_where_nothing_can_be_read_nothing_is_sent_or_logged(airflow, hook, monkeypatch, caplog):
+    """As with `airflow dags test`."""
+    monkeypatch.delattr(notify.task_runner, "SUPERVISOR_COMMS")
+    monkeypatch.setattr(notify, "message_of", lambda *_: pytest.fail("a message was made"))
+    airflow.connections = webhook(f"{hook.url}/hook")
+    RunNotifier("succeeded")(context())
+    assert hook.received == []
+    assert caplog.text == ""
+
+
+def test_the_token_does_not_follow_a_redirect(airflow, hook, monkeypatch):
+    lines = []
+    monkeypatch.setattr(notify, "logger", SimpleNamespace(warning=lambda text, *args: lines.append(text % args)))
+    airflow.connections = webhook(f"{hook.url}/moved", "token")
+    RunNotifier("succeeded")(context())
+    assert [path for path, *_ in hook.received] == ["/moved"]
+    (line,) = lines
+    assert "redirects to" in line
 
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1:9/hook", "example.org", None, "/error"])

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +13,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.models.dagrun import DagRun
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 CHECKOUT = Path(__file__).parents[2]
-FRAME = {"workspace", "check", "judge", "approve", "promote", "publish", "remove_workspace"}
+TEARDOWNS = {"remove_workspace", "completed"}
+FRAME = {"workspace", "check", "judge", "approve", "promote", "publish"} | TEARDOWNS
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +85,39 @@ def test_no_task_emits_what_starts_the_run(dag, bag):
 def test_promotion_and_publishing_follow_the_last_stage_in_order(dag):
     chain = ["track", "judge", "approve", "promote", "publish", "remove_workspace"]
     for first, second in pairwise(chain):
-        assert dag.task_dict[first].downstream_task_ids - {"remove_workspace"} <= {second}
+        assert dag.task_dict[first].downstream_task_ids - TEARDOWNS <= {second}
         assert second in dag.task_dict[first].downstream_task_ids
     assert dag.task_dict["promote"].trigger_rule == "none_failed"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the state of a run is taken from."""
+
+    task_id: str
+    state: str
+
+
+def test_the_state_of_a_run_is_that_of_the_watcher_alone_which_a_cancelled_run_does_not_skip(dag):
+    tasks = [Task(task_id, "skipped") for task_id in dag.task_dict]
+    assert {task.task_id for task in DagRun()._tis_for_dagrun_state(dag=dag, tis=tasks)} == {"completed"}
+    watcher = dag.task_dict["completed"]
+    assert watcher.is_teardown
+    assert watcher.upstream_task_ids == {"publish"}
+
+
+@pytest.mark.parametrize("state", ["success", "failed", "upstream_failed", "skipped", None])
+def test_a_run_whose_last_task_did_not_succeed_is_a_failure(dag, state):
+    states = {"r": {"publish": state}}
+    ti = SimpleNamespace(dag_id="wsol_retrain", run_id="r", get_task_states=lambda **asked: states)
+    expected = nullcontext() if state == "success" else pytest.raises(AirflowFailException, match=f"publish is {state}")
+    with expected:
+        dag.task_dict["completed"].python_callable(ti)
+
+
+def test_people_are_told_how_a_run_ended(dag):
+    told = [callback.outcome for callback in (dag.on_success_callback, dag.on_failure_callback)]
+    assert told == ["succeeded", "failed"]
 
 
 def render(dag, task_id, **xcoms):

@@ -59,3 +59,8 @@ def test_it_emits_the_asset_that_the_retraining_waits_for(dag):
     assert (asset.name, asset.uri) == (awaited.name, awaited.uri)
     assert dag.task_dict["look"].arguments == ["raw-hash"]
     assert not dag.task_dict["look"].outlets
+
+
+def test_people_are_told_of_a_failure_and_not_of_every_hour(dag):
+    assert dag.on_failure_callback.outcome == "failed"
+    assert dag.on_success_callback is None
