@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from wsol_dags.form import overrides
+from wsol_dags.form import overrides, refuse_unknown_keys
 
 #: Exit code of a fault that may pass.
 TRANSIENT = 75
@@ -28,8 +28,9 @@ def workspace_arguments(form: Mapping[str, Param], context: Mapping[str, Any], p
         pinned: every run takes a commit; else manual ones take the working tree as it is on disk.
 
     Raises:
-        AirflowFailException: the run id would be read as an option.
+        AirflowFailException: the run id would be read as an option, or a key of the trigger is no field of the form.
     """
+    refuse_unknown_keys(context)
     run_id, values = context["run_id"], context["params"]
     if run_id.startswith("-"):
         raise AirflowFailException("a run id that starts with '-' would be read as an option: choose another.")

@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from wsol_dags.commands import AIRFLOW_RUN, OUTCOME_FILE, failure, json_object, workspace_arguments
-from wsol_dags.form import overrides
+from wsol_dags.form import overrides, refuse_unknown_keys
 
 #: Seconds a cancelled command has to end by itself: Airflow kills the task, but not its children, after 5 s.
 GRACE = 4.5
@@ -85,6 +85,7 @@ class WorkspaceOperator(CommandOperator):
         values, changed = context["params"], overrides(self._form, context["params"])
         if not values["in_place"]:
             return self._run(workspace_arguments(self._form, context), context["run_id"])
+        refuse_unknown_keys(context)
         if changed or values["revision"] or context["dag_run"].run_type != "manual":
             raise AirflowFailException(
                 f"in_place runs the checkout as it is, so it takes no revision and no other values ({changed}): "
