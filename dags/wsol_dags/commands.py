@@ -39,18 +39,18 @@ def workspace_arguments(form: Mapping[str, Param], context: Mapping[str, Any], p
     return ["workspace", "create", run_id, *options, *([f"--revision={revision}"] if revision else [])]
 
 
-def failure(command: str, exit_code: int | None, message: str, passing: Collection[int] = ()) -> AirflowException:
+def failure(task: str, exit_code: int | None, message: str, passing: Collection[int] = ()) -> AirflowException:
     """The exception for a command that failed: tried again by Airflow where the fault may pass, final elsewhere.
 
     Args:
-        command: what failed, for the message.
+        task: id of the one that failed.
         exit_code: its own; None where nobody could tell, which may pass.
         message: what it said.
         passing: exit codes besides 75 that may pass.
     """
     may_pass = exit_code is None or exit_code == TRANSIENT or exit_code in passing
     kind = AirflowException if may_pass else AirflowFailException
-    return kind(f"{command} ended with exit code {exit_code}: {message}")
+    return kind(f"{task} ended with exit code {exit_code}: {message}")
 
 
 def json_object(line: str) -> dict[str, Any]:

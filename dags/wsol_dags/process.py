@@ -66,7 +66,7 @@ class CommandOperator(BaseOperator):
             if result.exit_code == 0:
                 return json_object(result.output)
             reported = json_object(outcome.read_text()) if outcome.exists() else {}
-        raise failure(arguments[-1], result.exit_code, reported.get("message") or result.output)
+        raise failure(self.task_id, result.exit_code, reported.get("message") or result.output)
 
 
 class WorkspaceOperator(CommandOperator):

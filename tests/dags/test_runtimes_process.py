@@ -56,7 +56,7 @@ def test_a_transient_fault_is_tried_again(folder):
 
 @pytest.mark.parametrize("code", [1, 2, 143])
 def test_any_other_failure_is_final_and_carries_the_message(folder, code):
-    with pytest.raises(AirflowFailException, match=f"exit code {code}: lambda is\nwrong"):
+    with pytest.raises(AirflowFailException, match=f"^t ended with exit code {code}: lambda is\nwrong"):
         command(folder, "fail", str(code)).execute(CONTEXT)
 
 
