@@ -111,7 +111,8 @@ class ProcessRuntime:
     Attributes:
         checkout: the repository.
         pinned: manual runs may take the working tree as it is on disk, or run in it.
-        runs_at_once: one, since no pool keeps two trainings off one GPU.
+        runs_at_once: one, since no limit holds across runs without a pool, which somebody's Airflow may lack: it would
+            never start the tasks of a pool it does not know.
     """
 
     pinned = False
@@ -121,8 +122,12 @@ class ProcessRuntime:
         self.checkout = checkout
 
     def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
-        """A task that runs one command of the pipeline; the machine's GPUs are visible to every one."""
-        return CommandOperator(arguments=arguments, folder=folder, **options)
+        """A task that runs one command of the pipeline.
+
+        The machine's GPUs are visible to every one; a stage that needs some is at work in one row of a sweep at a time.
+        """
+        limits = {"max_active_tis_per_dag": 1} if gpus else {}
+        return CommandOperator(arguments=arguments, folder=folder, **limits, **options)
 
     def create_workspace(self, form: Mapping[str, Param], **options: Any) -> BaseOperator:
         """A task that returns the run's ``{"workspace": folder}``."""
