@@ -24,7 +24,8 @@ ROW = "{{ ti.xcom_pull(task_ids='rows')[ti.map_index] }}"
 IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='row.workspace', map_indexes=ti.map_index)['workspace'] }}"
 #: What `rows add` answered, of those rows that came so far.
 ADDED = "{{ (ti.xcom_pull(task_ids='row.add') or []) | list | tojson }}"
-EXPECTED = "{{ ti.xcom_pull(task_ids='rows') | length }}"
+#: None at all where the form's rows were refused.
+EXPECTED = "{{ (ti.xcom_pull(task_ids='rows') or []) | length }}"
 
 form = {
     "lambdas": Param(
