@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
+from wsol_dags.form import refuse_unknown_keys
 from wsol_dags.grid import rows_of
 from wsol_dags.runtimes import runtime_of
 from wsol_dags.stage_tasks import stage_tasks
@@ -23,7 +24,8 @@ ROW = "{{ ti.xcom_pull(task_ids='rows')[ti.map_index] }}"
 IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='row.workspace', map_indexes=ti.map_index)['workspace'] }}"
 #: What `rows add` answered, of those rows that came so far.
 ADDED = "{{ (ti.xcom_pull(task_ids='row.add') or []) | list | tojson }}"
-EXPECTED = "{{ ti.xcom_pull(task_ids='rows') | length }}"
+#: None at all where the form's rows were refused.
+EXPECTED = "{{ (ti.xcom_pull(task_ids='rows') or []) | length }}"
 
 form = {
     "lambdas": Param(
@@ -60,6 +62,7 @@ with DAG(
     def rows() -> list[str]:
         """The rows of the form, each as a JSON object."""
         context = get_current_context()
+        refuse_unknown_keys(context)
         if context["run_id"].startswith("-"):
             raise AirflowFailException("a run id that starts with '-' would be read as an option: choose another.")
         return rows_of(context["params"])

@@ -84,7 +84,7 @@ def check_sweep(sweep: Sweep) -> None:
         DataError: raw data is missing or has another layout.
         UserError: pretrained weights are missing, or the state folder cannot be written.
     """
-    inputs = {(t.params.prepare.dataset, t.params.prepare.root, t.params.train.pretrained): t for t in sweep.trials}
+    inputs = {trial.params.train.pretrained: trial for trial in sweep.trials}
     for trial in inputs.values():
         check_inputs(trial.params)
     check_writable(sweeps_folder())

@@ -53,15 +53,20 @@ def close_sweep(name: str, run_ids: Sequence[str], expected: int) -> dict[str, A
 
     Raises:
         WsolError: rows are missing, after the others have been compared.
-        UserError: there is nothing to compare, or the rows have no such metric.
+        UserError: there is nothing to compare, a row is not in MLflow, or has no such metric; the parent run has failed
+            then. Or more rows came to an end than there were.
     """
+    if expected < len(run_ids):
+        raise UserError(f"{len(run_ids)} rows came to an end, so there cannot have been {expected}.")
     metric = f"val/{load_params().promote.metric.partition('.')[2]}"
     with _server() as client:
-        parent = _parent(client, name)
-        runs = [get_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
-        ranked = _ranked(runs, metric)
+        parent = _find_parent(client, name)
+        if parent is None:
+            raise UserError(f"the sweep {name} was not opened: there is nothing to compare. See its tasks.")
+        with _failing(client, parent):
+            ranked = _ranked([get_run(client, run_id) for run_id in dict.fromkeys(run_ids)], metric)
         best = ranked[0]
-        for run in runs:
+        for run in ranked:
             if run.data.tags.get(BEST_OF) == name and run is not best:
                 client.delete_tag(run.info.run_id, BEST_OF)
         client.set_tag(best.info.run_id, BEST_OF, name)
@@ -113,9 +118,27 @@ def _record(client: Any, parent: Any, metric: str, best: Any, columns: Sequence[
 
 
 def _parent(client: Any, name: str) -> Any:
-    home = mlflow_client.experiment_id(client, load_params().track.experiment)
-    found = list(client.search_runs([home], f"tags.`{SWEEP_KEY}` = '{_quoted(name)}'"))
-    return found[0] if found else client.create_run(home, tags={SWEEP_KEY: name}, run_name=name)
+    return _find_parent(client, name) or client.create_run(_home(client), tags={SWEEP_KEY: name}, run_name=name)
+
+
+def _find_parent(client: Any, name: str) -> Any:
+    """None where the sweep was not opened."""
+    found = list(client.search_runs([_home(client)], f"tags.`{SWEEP_KEY}` = '{_quoted(name)}'"))
+    return found[0] if found else None
+
+
+def _home(client: Any) -> str:
+    return mlflow_client.experiment_id(client, load_params().track.experiment)
+
+
+@contextmanager
+def _failing(client: Any, parent: Any) -> Iterator[None]:
+    """End the parent run, which would be shown at work for ever, where its rows cannot be compared."""
+    try:
+        yield
+    except UserError:
+        client.set_terminated(parent.info.run_id, "FAILED")
+        raise
 
 
 def _quoted(name: str) -> str:
@@ -134,6 +157,15 @@ def _server() -> Iterator[Any]:
 
 
 def run_ids_of(answers: str) -> list[str]:
-    """The runs that ``add`` named, from a JSON list of its answers; what is no answer is left out."""
-    found = json.loads(answers)
+    """The runs that ``add`` named, from a JSON list of its answers; what is no answer is left out.
+
+    Raises:
+        UserError: it is no list.
+    """
+    try:
+        found = json.loads(answers)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise UserError(f'{answers!r} is no JSON list of what `rows add` printed, such as [{{"run_id": "…"}}].')
     return [answer["run_id"] for answer in found if isinstance(answer, Mapping) and "run_id" in answer]

@@ -25,6 +25,12 @@ RANKING = re.compile(
 )
 #: Groups of params.yaml that no training depends on.
 AFTER_TRAINING = ("extract_cams", "localize", "evaluate", "report")
+#: Groups of params.yaml in which trials that are compared must agree, and why; rows of the DAG's sweep must as well.
+COMMON = {
+    "prepare": "are compared on the same images",
+    "track": "are filed under one experiment",
+    "promote": "are judged by the same rules",
+}
 #: More are a slip: nobody waits for them.
 MOST_TRIALS = 10_000
 #: Of drawn numbers.
@@ -200,8 +206,8 @@ def _check_criterion(path: Path, metric: str, trials: Sequence[Trial]) -> None:
 
 def _values(path: Path, key: str, given: Any) -> Values:
     where = f"{path}: space.{key}"
-    if key.split(".")[0] == "track":
-        raise ParamsError(f"{where}: all trials of a sweep are filed under one experiment; set it in the base.")
+    if reason := COMMON.get(key.split(".")[0]):
+        raise ParamsError(f"{where}: all trials of a sweep {reason}; set it in the base, for all of them.")
     if isinstance(given, list):
         return _choices(where, given)
     kinds: dict[str, type[Uniform | LogUniform]] = {"uniform": Uniform, "log_uniform": LogUniform}

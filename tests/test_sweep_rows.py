@@ -69,10 +69,44 @@ def test_rows_with_the_same_result_count_once_each(scored):
 
 
 def test_a_sweep_in_which_nothing_ended_says_so(scored):
-    open_sweep(NAME)
+    parent = open_sweep(NAME)["run_id"]
     with pytest.raises(UserError, match="nothing to compare"):
         close_sweep(NAME, [], expected=3)
+    assert client().get_run(parent).info.status == "FAILED"
+
+
+def test_a_row_without_the_metric_fails_the_sweep(scored):
+    parent, a = open_sweep(NAME)["run_id"], row(scored, "a", val=40.0)
+    write_params(scored, promote__metric="test.gt_known_iou40")
+    with pytest.raises(UserError, match=f"{a} have no val/gt_known_iou40"):
+        close_sweep(NAME, [a], expected=1)
+    assert client().get_run(parent).info.status == "FAILED"
+
+
+def test_a_row_that_mlflow_does_not_know_fails_the_sweep(scored):
+    parent = open_sweep(NAME)["run_id"]
+    with pytest.raises(UserError, match="nothing"):
+        close_sweep(NAME, ["nothing"], expected=1)
+    assert client().get_run(parent).info.status == "FAILED"
+
+
+def test_closing_a_sweep_that_was_not_opened_makes_no_run(scored):
+    with pytest.raises(UserError, match="was not opened"):
+        close_sweep(NAME, [], expected=0)
+    assert not client().search_runs([found.experiment_id for found in client().search_experiments()])
+
+
+@pytest.mark.parametrize(("run_ids", "expected"), [([], -1), (["a", "b"], 1)])
+def test_more_rows_than_there_were_are_refused(run_ids, expected):
+    with pytest.raises(UserError, match=f"there cannot have been {expected}"):
+        close_sweep(NAME, run_ids, expected)
 
 
 def test_answers_of_rows_that_failed_are_left_out():
     assert run_ids_of('[{"run_id": "a"}, null, {}, {"run_id": "b"}]') == ["a", "b"]
+
+
+@pytest.mark.parametrize("answers", ["nonsense", "", "5", '{"run_id": "a"}', "null"])
+def test_answers_that_are_no_list_are_refused(answers):
+    with pytest.raises(UserError, match="is no JSON list"):
+        run_ids_of(answers)

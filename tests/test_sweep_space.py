@@ -154,7 +154,10 @@ def test_accuracies_of_val_rank(metric):
         ({"space": {"train.lr": []}}, "the list is empty"),
         ({"space": {"seed": [1, 2, 1]}}, "space.seed: 1 stands twice"),
         ({"space": {"seed": list(range(200)), "train.epochs": list(range(200))}}, "40000 combinations; at most 10000"),
-        ({"space": {"track.experiment": ["a", "b"]}}, "filed under one experiment"),
+        ({"space": {"track.experiment": ["a", "b"]}}, "space.track.experiment: all trials of a sweep are filed under"),
+        ({"space": {"prepare.seed": [0, 1]}}, "space.prepare.seed: all trials of a sweep are compared on"),
+        ({"space": {"prepare.synthetic.classes": [2, 3]}}, "are compared on the same images"),
+        ({"space": {"promote.floor": [0.0, 50.0]}}, "are judged by the same rules; set it in the base"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_reason(keys, reason):

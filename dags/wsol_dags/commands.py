@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from wsol_dags.form import overrides
+from wsol_dags.form import overrides, refuse_unknown_keys
 
 #: Exit code of a fault that may pass.
 TRANSIENT = 75
@@ -28,8 +28,9 @@ def workspace_arguments(form: Mapping[str, Param], context: Mapping[str, Any], p
         pinned: every run takes a commit; else manual ones take the working tree as it is on disk.
 
     Raises:
-        AirflowFailException: the run id would be read as an option.
+        AirflowFailException: the run id would be read as an option, or a key of the trigger is no field of the form.
     """
+    refuse_unknown_keys(context)
     run_id, values = context["run_id"], context["params"]
     if run_id.startswith("-"):
         raise AirflowFailException("a run id that starts with '-' would be read as an option: choose another.")
@@ -38,18 +39,18 @@ def workspace_arguments(form: Mapping[str, Param], context: Mapping[str, Any], p
     return ["workspace", "create", run_id, *options, *([f"--revision={revision}"] if revision else [])]
 
 
-def failure(command: str, exit_code: int | None, message: str, passing: Collection[int] = ()) -> AirflowException:
+def failure(task: str, exit_code: int | None, message: str, passing: Collection[int] = ()) -> AirflowException:
     """The exception for a command that failed: tried again by Airflow where the fault may pass, final elsewhere.
 
     Args:
-        command: what failed, for the message.
+        task: id of the one that failed.
         exit_code: its own; None where nobody could tell, which may pass.
         message: what it said.
         passing: exit codes besides 75 that may pass.
     """
     may_pass = exit_code is None or exit_code == TRANSIENT or exit_code in passing
     kind = AirflowException if may_pass else AirflowFailException
-    return kind(f"{command} ended with exit code {exit_code}: {message}")
+    return kind(f"{task} ended with exit code {exit_code}: {message}")
 
 
 def json_object(line: str) -> dict[str, Any]:

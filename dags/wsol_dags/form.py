@@ -1,10 +1,12 @@
 """The trigger form: one field per key of ``params.yaml``, with its default and its comment."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -23,6 +25,28 @@ def overrides(form: Mapping[str, Param], values: Mapping[str, Any]) -> dict[str,
     """The values that differ from what ``params.yaml`` holds, as text is read there."""
     parsed = {key: _parse(values[key]) for key in form if key in values}
     return {key: value for key, value in parsed.items() if not _same(value, _parse(form[key].value))}
+
+
+def refuse_unknown_keys(context: Mapping[str, Any]) -> None:
+    """Airflow's API takes any key and ignores those that are no field: a misspelt one would leave the default.
+
+    Args:
+        context: Airflow's, of a task.
+
+    Raises:
+        AirflowFailException: the run was triggered with a key that is no field of its DAG's form.
+    """
+    fields = list(context["dag"].params)
+    for key in context["dag_run"].conf or {}:
+        if key not in fields:
+            raise AirflowFailException(f"{key}: unknown key; {_hint(key, fields)} Nothing was run or changed.")
+
+
+def _hint(key: str, fields: list[str]) -> str:
+    if group := [field for field in fields if field.startswith(f"{key}.")]:
+        return f"it is a group; name one of {', '.join(group)}."
+    near = difflib.get_close_matches(key, fields, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(fields)}."
 
 
 def _entries(tree: CommentedMap, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

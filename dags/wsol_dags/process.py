@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from wsol_dags.commands import AIRFLOW_RUN, OUTCOME_FILE, failure, json_object, workspace_arguments
-from wsol_dags.form import overrides
+from wsol_dags.form import overrides, refuse_unknown_keys
 
 #: Seconds a cancelled command has to end by itself: Airflow kills the task, but not its children, after 5 s.
 GRACE = 4.5
@@ -66,7 +66,7 @@ class CommandOperator(BaseOperator):
             if result.exit_code == 0:
                 return json_object(result.output)
             reported = json_object(outcome.read_text()) if outcome.exists() else {}
-        raise failure(arguments[-1], result.exit_code, reported.get("message") or result.output)
+        raise failure(self.task_id, result.exit_code, reported.get("message") or result.output)
 
 
 class WorkspaceOperator(CommandOperator):
@@ -85,6 +85,7 @@ class WorkspaceOperator(CommandOperator):
         values, changed = context["params"], overrides(self._form, context["params"])
         if not values["in_place"]:
             return self._run(workspace_arguments(self._form, context), context["run_id"])
+        refuse_unknown_keys(context)
         if changed or values["revision"] or context["dag_run"].run_type != "manual":
             raise AirflowFailException(
                 f"in_place runs the checkout as it is, so it takes no revision and no other values ({changed}): "
@@ -110,7 +111,8 @@ class ProcessRuntime:
     Attributes:
         checkout: the repository.
         pinned: manual runs may take the working tree as it is on disk, or run in it.
-        runs_at_once: one, since no pool keeps two trainings off one GPU.
+        runs_at_once: one, since no limit holds across runs without a pool, which somebody's Airflow may lack: it would
+            never start the tasks of a pool it does not know.
     """
 
     pinned = False
@@ -120,8 +122,12 @@ class ProcessRuntime:
         self.checkout = checkout
 
     def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
-        """A task that runs one command of the pipeline; the machine's GPUs are visible to every one."""
-        return CommandOperator(arguments=arguments, folder=folder, **options)
+        """A task that runs one command of the pipeline.
+
+        The machine's GPUs are visible to every one; a stage that needs some is at work in one row of a sweep at a time.
+        """
+        limits = {"max_active_tis_per_dag": 1} if gpus else {}
+        return CommandOperator(arguments=arguments, folder=folder, **limits, **options)
 
     def create_workspace(self, form: Mapping[str, Param], **options: Any) -> BaseOperator:
         """A task that returns the run's ``{"workspace": folder}``."""

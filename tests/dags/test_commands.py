@@ -32,10 +32,13 @@ def test_the_message_is_the_last_error_or_the_last_line():
     assert error_message([]) == "no output"
 
 
-def arguments(run_type="manual", pinned=False, run_id="r", **values):
+def arguments(run_type="manual", pinned=False, run_id="r", **conf):
     form = {"train.lambda": Param(0.1, type="number")}
-    params = {"revision": None, "train.lambda": 0.1} | values
-    context = {"run_id": run_id, "params": params, "dag_run": SimpleNamespace(run_type=run_type)}
+    params = {"revision": None, "train.lambda": 0.1}
+    context = {
+        "run_id": run_id, "params": params | conf, "dag": SimpleNamespace(params=params),
+        "dag_run": SimpleNamespace(run_type=run_type, conf=conf),
+    }  # fmt: skip
     return workspace_arguments(form, context, pinned)
 
 
@@ -49,6 +52,12 @@ def test_only_a_manual_run_of_a_working_tree_takes_it_as_it_is():
 
 def test_changed_values_are_options():
     assert arguments(**{"train.lambda": 0.5}) == ["workspace", "create", "r", "--set=train.lambda=0.5"]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_misspelt_key_of_the_trigger_is_refused(pinned):
+    with pytest.raises(AirflowFailException, match=r"train\.lamda: unknown key; did you mean train\.lambda\?"):
+        arguments(pinned=pinned, **{"train.lamda": 1})
 
 
 def test_a_run_id_that_would_be_an_option_is_refused():

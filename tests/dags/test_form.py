@@ -1,10 +1,12 @@
 """The trigger form made from params.yaml."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
-from wsol_dags.form import form_of, overrides
+from airflow.sdk.exceptions import AirflowFailException
+from wsol_dags.form import form_of, overrides, refuse_unknown_keys
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -90,3 +92,25 @@ def leaves(tree):
             yield from leaves(value)
         else:
             yield value
+
+
+def trigger(form, conf):
+    refuse_unknown_keys({"dag": SimpleNamespace(params=form), "dag_run": SimpleNamespace(conf=conf)})
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"seed": 1, "train.lamda": 1}, r"^train\.lamda: unknown key; did you mean train\.lambda\? Nothing was run"),
+        ({"train": {"lambda": 1}}, r"^train: unknown key; it is a group; name one of train\.lambda, train\.pre"),
+        ({"xyz": 1}, r"^xyz: unknown key; valid keys are seed, train\.lambda,"),
+    ],
+)
+def test_a_key_that_is_no_field_is_refused(form, conf, message):
+    with pytest.raises(AirflowFailException, match=message):
+        trigger(form, conf)
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"train.lambda": 1}])
+def test_fields_and_a_trigger_without_any_are_taken(form, conf):
+    trigger(form, conf)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from wsol_dags.grid import rows_of
+from wsol_dags.grid import COMMON, rows_of
+
+from pipeline import sweep_space
 
 
 def rows(lambdas=(), others=()):
@@ -28,10 +30,30 @@ def test_the_same_row_in_another_spelling_is_run_once():
     ]
 
 
-@pytest.mark.parametrize("row", ["[]", "{}", "0.1", "null"])
+@pytest.mark.parametrize("row", ["[]", "{}", "0.1", "null", "not json", '{"seed": 1', ""])
 def test_what_is_no_row_is_named(row):
     with pytest.raises(AirflowFailException, match="is no row"):
         rows([0.1], [row])
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("track.experiment", "filed under one experiment"),
+        ("promote.metric", "judged by the same rules"),
+        ("prepare.seed", "compared on the same images"),
+        ("prepare.synthetic.classes", "compared on the same images"),
+        ("prepare", "compared on the same images"),
+    ],
+)
+@pytest.mark.parametrize("form", [dict, json.dumps])
+def test_rows_that_could_not_be_compared_are_refused(key, reason, form):
+    with pytest.raises(AirflowFailException, match=f"^{key}: all rows of a sweep are {reason}; set it in params.yaml"):
+        rows([0.1], [form({"seed": 1, key: 3})])
+
+
+def test_a_sweep_of_the_command_line_has_the_same_rule():
+    assert sweep_space.COMMON == COMMON
 
 
 def test_a_sweep_without_rows_is_refused():

@@ -12,7 +12,10 @@ from wsol_dags.containers import Settings
 from wsol_dags.docker_runtime import DockerRuntime
 
 TASK = SimpleNamespace(dag_id="d", run_id="run 1", task_id="train", map_index=-1)
-CONTEXT = {"run_id": "run 1", "ti": TASK, "dag_run": SimpleNamespace(run_type="manual"), "params": {"revision": None}}
+CONTEXT = {
+    "run_id": "run 1", "ti": TASK, "dag": SimpleNamespace(params={"revision": None}), "params": {"revision": None},
+    "dag_run": SimpleNamespace(run_type="manual", conf={}),
+}  # fmt: skip
 VARIABLES = {"WSOL_IMAGE": "wsol/pipeline:1", "WSOL_WORK": "work", "WSOL_RAW": "raw", "WSOL_NETWORK": "tasks",
              "WSOL_SHM_MIB": "64", "WSOL_TASK_MLFLOW_TRACKING_URI": "http://mlflow:5000"}  # fmt: skip
 

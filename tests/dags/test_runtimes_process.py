@@ -56,7 +56,7 @@ def test_a_transient_fault_is_tried_again(folder):
 
 @pytest.mark.parametrize("code", [1, 2, 143])
 def test_any_other_failure_is_final_and_carries_the_message(folder, code):
-    with pytest.raises(AirflowFailException, match=f"exit code {code}: lambda is\nwrong"):
+    with pytest.raises(AirflowFailException, match=f"^t ended with exit code {code}: lambda is\nwrong"):
         command(folder, "fail", str(code)).execute(CONTEXT)
 
 
@@ -89,8 +89,9 @@ def test_killing_a_task_that_started_nothing_does_nothing(folder):
 def workspace(folder, run_type="manual", **values):
     form = {"train.lambda": Param(0.1, type="number"), "localize.threshold": Param("auto", type=["string", "number"])}
     operator = WorkspaceOperator(task_id="workspace", folder=str(folder), form=form)
-    params = {"in_place": False, "revision": None} | {key: field.value for key, field in form.items()} | values
-    return operator.execute(CONTEXT | {"params": params, "dag_run": SimpleNamespace(run_type=run_type)})
+    params = {"in_place": False, "revision": None} | {key: field.value for key, field in form.items()}
+    run = {"dag": SimpleNamespace(params=params), "dag_run": SimpleNamespace(run_type=run_type, conf=values)}
+    return operator.execute(CONTEXT | run | {"params": params | values})
 
 
 def test_a_manual_run_takes_the_working_tree(folder):
@@ -118,6 +119,12 @@ def test_in_place_is_the_checkout_itself(folder):
 def test_in_place_takes_no_other_values(folder, values):
     with pytest.raises(AirflowFailException, match="leave in_place off"):
         workspace(folder, in_place=True, **values)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_misspelt_field_is_refused(folder, in_place):
+    with pytest.raises(AirflowFailException, match=r"did you mean train\.lambda\?"):
+        workspace(folder, in_place=in_place, **{"train.lamda": 1})
 
 
 def test_a_scheduled_run_is_never_in_place(folder):

@@ -1,6 +1,7 @@
 """The sweep: a mapped group of all stages between its parent run and the comparison."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -35,6 +36,18 @@ def test_the_comparison_comes_last_and_whatever_happened(dag):
     assert close.upstream_task_ids == {"row.add"}
     assert "row.workspace" in dag.task_dict["open"].downstream_task_ids
     assert "open" in dag.task_dict["row.train"].get_flat_relative_ids(upstream=True)
+
+
+def test_the_end_of_a_sweep_whose_rows_were_refused_finds_none(dag):
+    ti = SimpleNamespace(xcom_pull=lambda **_: None)
+    close = dag.task_dict["close"]
+    found = close.render_template(close.arguments, {"ti": ti, "run_id": "r"}, close.get_template_env(dag))
+    assert found == ["rows", "close", "r", "--rows=[]", "--expected=0"]
+
+
+def test_a_stage_that_needs_a_gpu_is_at_work_in_one_row_at_a_time(dag):
+    limits = {name: dag.task_dict[f"row.{name}"].max_active_tis_per_dag for name in STAGES}
+    assert limits == {name: 1 if stage["meta"]["gpus"] else None for name, stage in STAGES.items()}
 
 
 def test_limits_come_from_dvc_yaml(dag):
