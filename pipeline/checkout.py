@@ -29,12 +29,11 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
         the folder, its commit, whether a patch was applied, and the outputs that are nowhere any more.
 
     Raises:
-        UserError: no such run, a folder that is not empty, or a commit that is not in this repository.
+        UserError: no such run, a place that is taken, or a commit that is not in this repository.
         TransientError: the tracking server does not answer.
     """
     folder = folder.absolute()
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; name a folder that does not exist yet.")
+    _check_free(folder)
     checkout = toplevel()
     with (
         TemporaryDirectory() as recorded,
@@ -54,6 +53,14 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
             raise
     _tell(folder, missing)
     return {"folder": str(folder), "commit": commit, "patched": patch is not None, "missing": missing}
+
+
+def _check_free(folder: Path) -> None:
+    in_the_way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way:
+        raise UserError(f"{in_the_way} is a file; name a folder that does not exist yet.")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a folder that does not exist yet.")
 
 
 def _commit(checkout: Path, run: Any) -> str:

@@ -1,29 +1,27 @@
 """The commands ``promote`` and ``rollback``: read both contenders, decide, record the decision, move the aliases.
 
-The decision is recorded before an alias moves, and aliases move all or not at all: a promotion that fails changes
-nothing, and running it again goes on where it stopped.
+The decision is recorded before an alias moves, and the champion's alias moves last: until then a promotion that fails
+leaves the champion, and after that the same command completes what was not written.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pipeline import console, mlflow_client
-from pipeline.contenders import DATA_HASH, tracked_contender
-from pipeline.errors import TransientError, UserError, WsolError
+from pipeline.contenders import tracked_contender
+from pipeline.errors import UserError
 from pipeline.files import MODELS, read_json
 from pipeline.params import Params, load_params
 from pipeline.promotion import Contender, Decision, Rule, decide, incomparable
+from pipeline.promotion_record import is_tagged, read_decision, tag_decision, version_facts, write_decision
 from pipeline.provenance import read_result
-from pipeline.registry import DECISION, Registry, find_run, get_run
+from pipeline.registry import Alias, ChampionChanged, Registry, find_run, get_run
 from pipeline.rescoring import rescore
-from pipeline.tracking import MODEL_HASH, RUN_KEY
+from pipeline.tracking import RUN_KEY
 
 Approval = Literal["none", "Approve", "Reject"]
-VERDICT = "wsol.promotion"
-REASON = "wsol.promotion_reason"
 #: How often a decision is made again because another run became champion meanwhile.
 TRIES = 5
 
@@ -41,7 +39,8 @@ def promote(run_id: str, *, dry_run: bool = False, approval: Approval = "none") 
 
     Raises:
         UserError: there is no such run, or it lacks what was recorded with it.
-        TransientError: the server does not answer; nothing was changed.
+        TransientError: the server does not answer; the same command later goes on.
+        WsolError: the champion could not be scored anew; nothing was changed.
     """
     params = load_params()
     with _server("promote the run") as client:
@@ -50,7 +49,7 @@ def promote(run_id: str, *, dry_run: bool = False, approval: Approval = "none") 
         for last in range(TRIES):
             try:
                 return _compete(registry, run, params, dry_run=dry_run, approval=approval)
-            except TransientError:
+            except ChampionChanged:
                 # Another run became champion: it is the one to beat.
                 if last == TRIES - 1:
                     raise
@@ -78,29 +77,54 @@ def _train_key() -> str:
 
 
 def _compete(registry: Registry, run: Any, params: Params, *, dry_run: bool, approval: Approval) -> dict[str, Any]:
-    champion = registry.aliases().get("champion")
+    aliases = registry.aliases()
+    champion = aliases.get("champion")
     version = registry.version_of(run.info.run_id)
     if champion is not None and champion == version:
-        return _told(registry, run, version, "champion", Decision("promoted", "it is that already"))
-    decision = _decide(registry, run, params, champion, version, approval)
+        return _champion_already(registry, run, version, dry_run=dry_run)
+    decision = _decide(registry, run, params, aliases, approval)
     if dry_run:
         show(decision)
-        return _told(registry, run, version, f"would be {decision.verdict}", decision)
+        return _told(registry, run, version, champion, f"would be {decision.verdict}", decision)
     version = _carry_out(registry, run, champion, decision)
-    return _told(registry, run, version, decision.verdict, decision)
+    champion = version if decision.verdict == "promoted" else champion
+    return _told(registry, run, version, champion, decision.verdict, decision)
 
 
-def _decide(
-    registry: Registry, run: Any, params: Params, champion: str | None, version: str | None, approval: Approval
-) -> Decision:
-    if version is not None and registry.is_rolled_back(version):
-        return Decision("refused", f"version {version} was rolled back; `python -m pipeline rollback` brings it back")
+def _champion_already(registry: Registry, run: Any, version: str, *, dry_run: bool) -> dict[str, Any]:
+    """The decision that made a run champion; one that was stopped after the aliases moved is completed."""
+    decision = read_decision(registry.client, run)
+    if decision is None or decision.verdict == "refused":
+        # Someone gave it the alias by hand, or a rollback did.
+        return _told(registry, run, version, version, "champion", Decision("promoted", "it is that already"))
+    if not dry_run and not is_tagged(run, decision):
+        tag_decision(registry.client, run, decision)
+        return _told(registry, run, version, version, "promoted", decision)
+    return _told(registry, run, version, version, "champion", replace(decision, reason="it is that already"))
+
+
+def _decide(registry: Registry, run: Any, params: Params, aliases: dict[str, str], approval: Approval) -> Decision:
+    if (version := registry.rolled_back_like(run)) is not None:
+        return Decision(
+            "refused",
+            f"version {version}, which has this model, was rolled back; `python -m pipeline rollback` brings it back",
+        )
     rule = Rule(**params.promote.model_dump() | {"guards": tuple(params.promote.guards)})
     challenger = tracked_contender(registry.client, run, rule.metrics)
-    decision = decide(rule, challenger, _champion(registry, run, rule, challenger, champion))
+    rival = aliases.get("champion", aliases.get("previous"))
+    decision = decide(rule, challenger, _champion(registry, run, rule, challenger, rival))
+    if rival is not None and "champion" not in aliases:
+        decision = replace(decision, reason=f"{decision.reason} (against {_without_champion(rival)})")
     if approval == "Reject":
         return Decision("refused", f"rejected by a person ({decision.reason})", decision.comparisons)
     return decision
+
+
+def _without_champion(previous: str) -> str:
+    return (
+        f"the previous champion, version {previous}, as none has the alias champion; `python -m pipeline rollback` "
+        "gives it to that version"
+    )
 
 
 def _champion(registry: Registry, run: Any, rule: Rule, challenger: Contender, version: str | None) -> Contender | None:
@@ -121,7 +145,8 @@ def _champion(registry: Registry, run: Any, rule: Rule, challenger: Contender, v
         return recorded
     try:
         return rescore(registry.client, champion_run, challenger, rule.metrics)
-    except WsolError as error:
+    except UserError as error:
+        # Any other fault says nothing of the two: a refusal would stay with the run, where a later try may succeed.
         console.warn(
             f"the champion cannot be scored here: {error} Results that have nothing in common belong in an "
             "experiment of their own (track.experiment)."
@@ -139,35 +164,25 @@ def _is_here(run: Any) -> bool:
 
 def _carry_out(registry: Registry, run: Any, champion: str | None, decision: Decision) -> str:
     with registry.changing(champion):
-        version = registry.register(run, _facts(run, decision))
-        registry.client.log_text(run.info.run_id, json.dumps(asdict(decision), indent=1), DECISION)
-        if decision.verdict == "refused":
-            registry.set_aliases({"challenger": version})
-        elif champion is None:
-            registry.set_aliases({"challenger": version, "champion": version})
-        else:
-            # The champion last: whatever stops this on the way, it stays.
-            registry.set_aliases({"challenger": version, "previous": champion, "champion": version})
-        registry.client.set_tag(run.info.run_id, VERDICT, decision.verdict)
-        registry.client.set_tag(run.info.run_id, REASON, decision.reason)
+        version = registry.register(run, version_facts(run, decision))
+        write_decision(registry.client, run, decision)
+        registry.set_aliases(_changes(version, champion, decision))
+        tag_decision(registry.client, run, decision)
     return version
 
 
-def _facts(run: Any, decision: Decision) -> dict[str, str]:
-    """What a version's page says of it beside its run: makings and accuracies."""
-    named = {
-        "architecture": run.data.params.get("train.backbone", ""),
-        "head": run.data.params.get("train.head", ""),
-        "threshold": str(run.data.metrics.get("threshold", "")),
-        MODEL_HASH: run.data.tags.get(MODEL_HASH, ""),
-        DATA_HASH: run.data.tags.get(DATA_HASH, ""),
-        "wsol.git_commit": run.data.tags.get("wsol.git_commit", ""),
-    }
-    scores = {found.metric: f"{found.challenger:.4f}" for found in decision.comparisons}
-    return {key: value for key, value in (named | scores).items() if value}
+def _changes(version: str, champion: str | None, decision: Decision) -> dict[Alias, str]:
+    if decision.verdict == "refused":
+        return {"challenger": version}
+    if champion is None:
+        return {"challenger": version, "champion": version}
+    # The champion last: whatever stops this on the way, it stays.
+    return {"challenger": version, "previous": champion, "champion": version}
 
 
-def _told(registry: Registry, run: Any, version: str | None, verdict: str, decision: Decision) -> dict[str, Any]:
+def _told(
+    registry: Registry, run: Any, version: str | None, champion: str | None, verdict: str, decision: Decision
+) -> dict[str, Any]:
     """The command's line for people; returns the one for machines."""
     number = f"version {version} of model {registry.name}" if version else "the run"
     console.say(f"{verdict}: {number}, run {run.info.run_id}: {decision.reason}")
@@ -179,7 +194,7 @@ def _told(registry: Registry, run: Any, version: str | None, verdict: str, decis
         "experiment_id": run.info.experiment_id,
         "model": registry.name,
         "version": version,
-        "champion": registry.aliases().get("champion"),
+        "champion": champion,
         "comparisons": [asdict(found) for found in decision.comparisons],
     }
 
@@ -200,24 +215,46 @@ def show(decision: Decision) -> None:
 
 
 def rollback() -> dict[str, Any]:
-    """Champion and previous change places; a second rollback undoes the first.
+    """Champion and previous change places; a second rollback undoes the first, and completes one that was stopped.
 
     Raises:
         UserError: there is no previous champion.
+        TransientError: the server does not answer; the same command later goes on.
     """
     params = load_params()
     with _server("rollback the champion") as client:
         registry = Registry(client, params.track.experiment)
         aliases = registry.aliases()
-        champion, previous = aliases.get("champion"), aliases.get("previous")
-        if champion is None or previous is None or champion == previous:
+        champion = aliases.get("champion")
+        target = _way_back(registry, aliases)
+        if target is None:
             raise UserError(
                 f"model {registry.name} has no champion before the present one ({champion or 'none'}): nothing to go "
                 "back to."
             )
         with registry.changing(champion):
-            registry.set_aliases({"previous": champion, "champion": previous})
-            registry.mark_rolled_back(champion, rolled_back=True)
-            registry.mark_rolled_back(previous, rolled_back=False)
-        console.say(f"champion of model {registry.name} is version {previous} again; version {champion} is previous")
-        return {"model": registry.name, "champion": previous, "previous": champion}
+            _roll_back(registry, champion, target)
+        console.say(
+            f"champion of model {registry.name} is version {target} again"
+            + (f"; version {champion} is previous" if champion else "")
+        )
+        return {"model": registry.name, "champion": target, "previous": champion}
+
+
+def _roll_back(registry: Registry, champion: str | None, target: str) -> None:
+    changes: dict[Alias, str] = {"champion": target}
+    if champion is not None:
+        # Before an alias moves: whatever stops this, the mark says where it was to go, and that it is not promoted.
+        registry.mark_rolled_back(champion, target)
+        changes = {"previous": champion, "champion": target}
+    registry.lift_rollback(target)
+    registry.set_aliases(changes)
+
+
+def _way_back(registry: Registry, aliases: dict[str, str]) -> str | None:
+    """The version a rollback makes champion, if there is one."""
+    champion, previous = aliases.get("champion"), aliases.get("previous")
+    if champion is not None and champion == previous:
+        # A rollback that was stopped between the two aliases.
+        return registry.gave_way_to(champion)
+    return previous

@@ -15,14 +15,16 @@ from typing import Any, Literal
 from pipeline import mlflow_client
 from pipeline.errors import TransientError, UserError
 from pipeline.state import state_folder
-from pipeline.tracking import MODEL_RUN, RUN_KEY, TRAIN_KEY
+from pipeline.tracking import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
 
 Alias = Literal["champion", "previous", "challenger"]
-#: Of a version whose time as champion was ended by a rollback.
+#: Of a version whose time as champion was ended by a rollback: the version it gave way to.
 ROLLED_BACK = "wsol.rolled_back"
 MODEL_FOLDER = "model"
-#: Where a run's decision lies among its artifacts.
-DECISION = "promotion/promotion.json"
+
+
+class ChampionChanged(TransientError):
+    """Another run became champion while a decision was made."""
 
 
 class Registry:
@@ -125,15 +127,30 @@ class Registry:
         else:
             self.client.set_registered_model_alias(self.name, alias, version)
 
-    def is_rolled_back(self, version: str) -> bool:
-        """Whether a rollback ended its time as champion."""
-        return ROLLED_BACK in self.client.get_model_version(self.name, version).tags
+    def rolled_back_like(self, run: Any) -> str | None:
+        """A version with the run's model whose time as champion a rollback ended, whichever run it was made from."""
+        alike = [f"run_id = '{run.info.run_id}'"]
+        if model_hash := run.data.tags.get(MODEL_HASH):
+            alike.append(f"tags.`{MODEL_HASH}` = '{model_hash}'")
+        found = (
+            version
+            for condition in alike
+            for version in self.client.search_model_versions(f"name = '{self.name}' and {condition}")
+        )
+        return next((str(version.version) for version in found if ROLLED_BACK in version.tags), None)
 
-    def mark_rolled_back(self, version: str, rolled_back: bool) -> None:
-        """Note that a rollback ended its time as champion, or brought it back."""
-        if rolled_back:
-            self.client.set_model_version_tag(self.name, version, ROLLED_BACK, "true")
-        elif self.is_rolled_back(version):
+    def gave_way_to(self, version: str) -> str | None:
+        """The version that took a version's place in a rollback; None where none did."""
+        found = self.client.get_model_version(self.name, version).tags.get(ROLLED_BACK)
+        return None if found is None else str(found)
+
+    def mark_rolled_back(self, version: str, successor: str) -> None:
+        """Note that a version's time as champion ends by a rollback to another."""
+        self.client.set_model_version_tag(self.name, version, ROLLED_BACK, successor)
+
+    def lift_rollback(self, version: str) -> None:
+        """Remove the mark of a version that was rolled back."""
+        if self.gave_way_to(version) is not None:
             self.client.delete_model_version_tag(self.name, version, ROLLED_BACK)
 
     @contextmanager
@@ -141,13 +158,13 @@ class Registry:
         """One process at a time changes aliases, and only while the champion is the one it decided against.
 
         Raises:
-            TransientError: another promotion came first.
+            ChampionChanged: another promotion came first.
         """
         state_folder().mkdir(parents=True, exist_ok=True)
         with (state_folder() / "registry.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.aliases().get("champion") != champion:
-                raise TransientError(
+                raise ChampionChanged(
                     f"another run became champion of model {self.name} meanwhile; nothing was changed. Run again."
                 )
             yield

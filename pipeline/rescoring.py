@@ -4,6 +4,7 @@ Its model makes maps, boxes and scores in a workspace of its own; DVC's cache ke
 the same data is scored once.
 """
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,33 +14,40 @@ from typing import Any
 
 from pipeline import console
 from pipeline.contenders import recorded_params, scored
-from pipeline.errors import WsolError
-from pipeline.files import METRICS, MODELS, PREPARED
+from pipeline.errors import TransientError, UserError, WsolError
+from pipeline.files import METRICS, MODELS, PREPARED, read_json
 from pipeline.params import load_params
 from pipeline.promotion import Contender
+from pipeline.publish import dvc
 from pipeline.registry import MODEL_FOLDER, download
 from pipeline.repro import environment
+from pipeline.state import state_folder
 from pipeline.workspace import create_workspace, remove_workspace
 
 #: The champion's own; all else is the challenger's.
 OWN = ("extract_cams.", "localize.", "train.crop")
 STAGES = ("extract_cams", "localize", "evaluate")
+#: What a stage's exit code says of its failure; any other is a fault of neither user nor server.
+FAILURES: Mapping[int, type[WsolError]] = {error.exit_code: error for error in (UserError, TransientError)}
 
 
 def rescore(client: Any, champion: Any, challenger: Contender, metrics: tuple[str, ...]) -> Contender:
     """Score a champion's run on the data in the working folder, which is the challenger's.
 
     Raises:
-        WsolError: a stage failed, for example because the data has other classes than the champion's model.
+        UserError: they do not go together, for example because the data has other classes than the champion's model.
+        TransientError: a stage failed by a fault that may pass.
+        WsolError: a stage failed otherwise.
     """
     console.say(f"scoring the champion, run {champion.info.run_id}, on this data …")
     with _workspace(f"rescore-{champion.info.run_id}", _own_settings(recorded_params(client, champion))) as folder:
-        _run(folder, "dvc", "checkout", "--quiet", str(PREPARED))
+        _bring_data(folder)
         (folder / MODELS).mkdir(exist_ok=True)
         weights = Path(download(client, champion.info.run_id, f"{MODEL_FOLDER}/model.pt", folder))
         weights.replace(folder / MODELS / "model.pt")
+        _check_classes(folder)
         for stage in STAGES:
-            _run(folder, "pipeline", "repro", "--single-item", stage)
+            _run_stage(folder, stage)
         found = scored(folder / METRICS / "per_image.parquet", metrics)
     return Contender(champion.info.run_id, challenger.data_hash, challenger.protocol, **found)
 
@@ -60,15 +68,40 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 @contextmanager
 def _workspace(name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    folder = create_workspace(name, settings)
-    try:
-        yield folder
-    finally:
-        remove_workspace(name)
+    """One at a time: a workspace replaces another of its name, which must be one that was left, not one in use."""
+    state_folder().mkdir(parents=True, exist_ok=True)
+    with (state_folder() / "rescore.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = create_workspace(name, settings)
+        try:
+            yield folder
+        finally:
+            remove_workspace(name)
 
 
-def _run(folder: Path, module: str, *arguments: str) -> None:
-    # Its stdout is for machines; this command has a last line of its own.
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, env=environment(), stdout=sys.stderr)
+def _bring_data(folder: Path) -> None:
+    done = dvc(folder, "checkout", "--quiet", str(PREPARED))
     if done.returncode:
-        raise WsolError(f"`{module} {' '.join(arguments)}` ended with exit code {done.returncode} in {folder}.")
+        raise UserError(
+            f"DVC's cache does not hold {PREPARED} as dvc.lock names it: {done.stderr.strip()} Run `python -m pipeline "
+            "repro` here first."
+        )
+
+
+def _check_classes(folder: Path) -> None:
+    # Takes seconds to import, and a promotion seldom needs it.
+    from pipeline.models.localizer import load_localizers
+
+    _, architecture = load_localizers(folder / MODELS / "model.pt")
+    classes = read_json(folder / PREPARED / "dataset.json")["classes"]
+    if architecture["classes"] != len(classes):
+        raise UserError(f"its model knows {architecture['classes']} classes, the data has {len(classes)}.")
+
+
+def _run_stage(folder: Path, stage: str) -> None:
+    command = [sys.executable, "-m", "pipeline", "repro", "--single-item", stage]
+    # Its stdout is for machines; this command has a last line of its own.
+    code = subprocess.run(command, cwd=folder, env=environment(), stdout=sys.stderr).returncode
+    if code:
+        failure = FAILURES.get(code, WsolError)
+        raise failure(f"stage {stage} of the champion ended with exit code {code}; its message is above.")

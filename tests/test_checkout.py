@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -100,6 +101,9 @@ def test_a_folder_in_use_and_a_commit_that_is_not_here_are_refused(finished, tmp
     done = pipeline(folder, "checkout", runs["clean"][0], str(tmp_path / "out"))
     assert (done.returncode, "is not empty" in done.stderr) == (2, True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+    for place in ("out/file", "out/file/below"):
+        done = pipeline(folder, "checkout", runs["clean"][0], str(tmp_path / place))
+        assert (done.returncode, "out/file is a file; name a folder" in done.stderr) == (2, True)
     stranger = make_project(tmp_path / "stranger")
     database = f"sqlite:///{folder}/.wsol/mlflow.db"
     done = pipeline(stranger, "checkout", runs["clean"][0], str(tmp_path / "new"), MLFLOW_TRACKING_URI=database)
@@ -127,17 +131,30 @@ def test_without_a_remote_publish_says_so(finished, tmp_path):
 
 
 def test_a_champion_of_other_data_is_scored_anew_on_these(finished, tmp_path):
-    """With other images, and then with other evaluation settings: the same model scores the same where data is."""
+    """With other images and another threshold: the champion's model and threshold, by hand, give the same score."""
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder, symlinks=True)
-    edit(folder, {"prepare.seed": 5, "localize.threshold": 0.2})
+    edit(folder, {"prepare.seed": 5, "localize.threshold": 0.2, "promote.metric": "test.mean_iou"})
     assert pipeline(folder, "repro").returncode == 0
+    client = MlflowClient(f"sqlite:///{folder}/.wsol/mlflow.db")
+    champion = client.get_model_version_by_alias("wsol", "champion").run_id
     done = pipeline(folder, "promote")
     assert done.returncode == 0, done.stderr
     assert "the champion was scored on other data" in done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     (primary, *_) = answer["comparisons"]
-    assert primary["champion"] is not None
     assert not list((folder / ".wsol/workspaces").iterdir())
-    client = MlflowClient(f"sqlite:///{folder}/.wsol/mlflow.db")
     assert client.get_run(answer["run_id"]).data.tags["wsol.promotion"] == answer["verdict"]
+    edit(folder, {"localize.threshold": threshold_of(client, champion)})
+    Path(client.download_artifacts(champion, "model/model.pt", str(tmp_path))).replace(folder / "models/model.pt")
+    for stage in ("extract_cams", "localize", "evaluate"):
+        assert pipeline(folder, stage).returncode == 0
+    rows = pd.read_parquet(folder / "metrics/per_image.parquet")
+    expected = 100 * rows.loc[rows["split"] == "test", "iou"].mean()
+    assert primary["champion"] == pytest.approx(expected)
+    assert primary["champion"] != pytest.approx(primary["challenger"])
+
+
+def threshold_of(client, run_id):
+    """As params.yaml has it, a number or a word."""
+    return yaml.safe_load(client.get_run(run_id).data.params["localize.threshold"])

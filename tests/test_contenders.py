@@ -1,9 +1,13 @@
-"""What each image contributes, on a table of four."""
+"""What each image contributes, on a table of four, and what makes two evaluations the same."""
+
+import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
-from pipeline.contenders import scored
+from pipeline.contenders import scored, tracked_contender
 
 TABLE = pd.DataFrame(
     {
@@ -52,3 +56,53 @@ def test_without_boxes_only_classification_is_there(table):
 
 def test_a_split_nobody_scored_has_no_metric(table):
     assert scored(table(TABLE[:3]), ("val.cls_top1",))["values"] == {}
+
+
+class FolderClient:
+    """Of MLflow's client what reads artifacts, which lie in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def list_artifacts(self, _run_id, path):
+        return [SimpleNamespace(path=f"{path}/{file.name}") for file in (self.folder / path).iterdir()]
+
+    def download_artifacts(self, _run_id, path, target):
+        return shutil.copy(self.folder / path, target)
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    """The protocol of a run whose evaluation depended on these files and settings."""
+
+    def of(files, source="dvc.lock", **settings):
+        for folder in ("metrics", "provenance"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        TABLE.to_parquet(tmp_path / "metrics/per_image.parquet")
+        deps = [{"path": path, "md5": md5} for path, md5 in files.items()]
+        (tmp_path / "provenance/dvc.lock").write_text(yaml.safe_dump({"stages": {"evaluate": {"deps": deps}}}))
+        data = SimpleNamespace(tags={"wsol.key_source": source}, params=settings)
+        run = SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data)
+        return tracked_contender(FolderClient(tmp_path), run, ("test.cls_top1",)).protocol
+
+    return of
+
+
+CODE = {"pipeline/evaluation.py": "1", "pipeline/wsol/metrics.py": "1", "pipeline/files.py": "1", "boxes": "1"}
+
+
+@pytest.mark.parametrize("path", ["pipeline/evaluation.py", "pipeline/wsol/metrics.py"])
+def test_code_that_scores_is_part_of_the_protocol(protocol, path):
+    assert protocol(CODE) == protocol(CODE)
+    assert protocol(CODE | {path: "2"}) != protocol(CODE)
+
+
+@pytest.mark.parametrize("path", ["pipeline/files.py", "boxes"])
+def test_helpers_and_what_is_scored_are_not(protocol, path):
+    assert protocol(CODE | {path: "2"}) == protocol(CODE)
+
+
+def test_settings_of_evaluate_are_and_a_lock_that_describes_other_files_is_not(protocol):
+    assert protocol(CODE, **{"evaluate.interval": "0.1"}) != protocol(CODE)
+    assert protocol(CODE, **{"train.epochs": "1"}) == protocol(CODE)
+    assert protocol(CODE, source="files") == protocol({}, source="files") != protocol(CODE)

@@ -83,7 +83,7 @@ def test_a_better_run_takes_over_and_a_rollback_gives_back(scored):
     assert aliases()["champion"] == first
     rollback()
     assert aliases() == {"champion": second, "previous": first, "challenger": second}
-    assert not Registry(client(), "wsol").is_rolled_back("2")
+    assert [Registry(client(), "wsol").gave_way_to(version) for version in "12"] == ["2", None]
 
 
 def test_a_refusal_is_recorded_with_the_run(scored):
@@ -105,7 +105,9 @@ def test_the_same_run_twice_is_one_version_and_changes_nothing(scored):
     for _ in range(2):
         assert promote(second)["verdict"] == "refused"
     before = aliases()
-    assert promote(first)["verdict"] == "champion"
+    answer = promote(first)
+    assert (answer["verdict"], answer["champion"], answer["reason"]) == ("champion", "1", "it is that already")
+    assert answer["comparisons"][0]["metric"] == "test.gt_known_iou50"
     assert aliases() == before
     assert client().get_run(first).data.tags["wsol.promotion"] == "promoted"
     assert len(versions()) == 2
@@ -152,6 +154,147 @@ def test_a_promotion_that_fails_half_way_changes_no_alias(scored, monkeypatch, f
     assert "wsol.promotion" not in client().get_run(third).data.tags
     assert promote(third)["verdict"] == "promoted"
     assert aliases() == {"champion": third, "previous": first, "challenger": third}
+
+
+@pytest.mark.parametrize(("gone_at", "champion"), [("challenger", 0), ("previous", 0), ("champion", 0), (None, 1)])
+def test_a_server_that_goes_during_a_promotion_leaves_the_champion_until_the_last_step(
+    scored, monkeypatch, gone_at, champion
+):
+    runs = [tracked(scored, "a", 0.4), tracked(scored, "b", 0.6)]
+    promote(runs[0])
+    set_alias = MlflowClient.set_registered_model_alias
+    gone = []
+
+    def until(self, name, alias, version):
+        gone.extend([alias] if alias == gone_at else [])
+        away_when(gone)
+        return set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", until)
+        patch.setattr(MlflowClient, "delete_registered_model_alias", lambda *_: away_when(gone))
+        # The last step of all is the verdict's tag.
+        patch.setattr(MlflowClient, "set_tag", lambda *_: away_when(True))
+        with pytest.raises(TransientError, match="connection lost"):
+            promote(runs[1])
+    assert aliases()["champion"] == runs[champion]
+    answer = promote(runs[1])
+    assert (answer["verdict"], answer["comparisons"][0]["difference"]) == ("promoted", 100.0)
+    assert aliases() == {"champion": runs[1], "previous": runs[0], "challenger": runs[1]}
+    tags = client().get_run(runs[1]).data.tags
+    assert (tags["wsol.promotion"], tags["wsol.promotion_reason"]) == ("promoted", answer["reason"])
+    assert promote(runs[1])["verdict"] == "champion"
+
+
+def away_when(gone):
+    if gone:
+        raise MlflowException("connection lost")
+
+
+#: What a rollback does to the registry, one call each.
+WRITES = ("set_model_version_tag", "delete_model_version_tag", "set_registered_model_alias")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["fault", "kill"])
+@pytest.mark.parametrize("last", range(4))
+def test_a_rollback_that_is_stopped_anywhere_is_completed_by_the_next(scored, monkeypatch, last, killed):
+    """``last`` calls succeed; after a kill, all later ones fail as well, those that would restore included."""
+    first, second = tracked(scored, "a", 0.4), tracked(scored, "b", 0.6)
+    promote(first)
+    promote(second)
+    # There and back, so that either version is marked at some time: the way back makes all kinds of calls.
+    for champion, previous in [(first, second), (second, first)]:
+        with monkeypatch.context() as patch:
+            stop_after(patch, last, killed)
+            try:
+                rollback()
+            except TransientError:
+                stopped = True
+            else:
+                stopped = False
+        assert promote(previous)["verdict"] != "promoted"
+        if stopped:
+            rollback()
+        assert {alias: aliases()[alias] for alias in ("champion", "previous")} == {
+            "champion": champion,
+            "previous": previous,
+        }
+        assert "rolled back" in promote(previous)["reason"]
+        assert Registry(client(), "wsol").gave_way_to(version_of(champion)) is None
+
+
+def stop_after(patch, last, killed):
+    calls = []
+
+    def counted(write):
+        def call(*arguments):
+            calls.append(write)
+            away_when(len(calls) > last if killed else len(calls) == last + 1)
+            return write(*arguments)
+
+        return call
+
+    for name in WRITES:
+        patch.setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+
+
+def version_of(run_id):
+    return Registry(client(), "wsol").version_of(run_id)
+
+
+def test_a_model_that_was_rolled_back_is_not_promoted_as_another_version(scored):
+    first, second = tracked(scored, "a", 0.4), tracked(scored, "b", 0.6)
+    promote(first)
+    promote(second)
+    rollback()
+    again = tracked(scored, "b", 0.6, localize__threshold=0.5)
+    assert again != second
+    answer = promote(again)
+    assert (answer["verdict"], "version 2, which has this model, was rolled back" in answer["reason"]) == (
+        "refused",
+        True,
+    )
+    assert aliases()["champion"] == first
+    rollback()
+    assert "rolled back" not in promote(again)["reason"]
+
+
+def test_where_the_champion_was_deleted_the_one_before_is_to_beat(scored):
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.4), ("b", 0.6), ("c", 0.2)])
+    promote(first)
+    promote(second)
+    client().delete_model_version("wsol", "2")
+    answer = promote(third)
+    assert (answer["verdict"], answer["champion"]) == ("refused", None)
+    assert "against the previous champion, version 1" in answer["reason"]
+    assert aliases() == {"previous": first, "challenger": third}
+    assert rollback() == {"model": "wsol", "champion": "1", "previous": None}
+    assert aliases()["champion"] == first
+    with pytest.raises(UserError, match="nothing to go back to"):
+        rollback()
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"), [(UserError("other classes."), "refused"), (TransientError("no answer."), None)]
+)
+def test_only_a_fault_of_the_user_in_rescoring_refuses(scored, monkeypatch, fault, verdict):
+    promote(tracked(scored, "a", 0.4))
+    run_id = tracked(scored, "b", 0.6, evaluate__interval=0.01)
+    before, tries = aliases(), []
+
+    def fail(*_):
+        tries.append(1)
+        raise fault
+
+    monkeypatch.setattr("pipeline.promote.rescore", fail)
+    if verdict:
+        assert promote("")["verdict"] == verdict
+    else:
+        with pytest.raises(TransientError, match="no answer"):
+            promote("")
+        assert (aliases(), len(versions())) == (before, 1)
+        assert "wsol.promotion" not in client().get_run(run_id).data.tags
+    assert len(tries) == 1
 
 
 def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(scored, monkeypatch):
