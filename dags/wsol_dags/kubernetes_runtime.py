@@ -1,14 +1,20 @@
 """The ``kubernetes`` runtime: a pod for each task.
 
-Which pods are made is tested against the models of the Kubernetes client; no test runs them on a cluster.
+Which pods are made is tested against the models of the Kubernetes client, what becomes of their logs against a stub of
+its API; no test runs them on a cluster.
 """
 
+import re
 from typing import Any, cast
 
+from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.container import get_container_termination_message
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowException
+from kubernetes.client import CoreV1Api
 from kubernetes.client import models as k8s
 
 from wsol_dags.commands import AIRFLOW_RUN, KILLED, OUTCOME_FILE, failure, json_object, last_object
@@ -19,6 +25,34 @@ GRACE = 8
 #: Kubernetes keeps what a container writes here as its termination message.
 TERMINATION_LOG = "/dev/termination-log"
 USER = 10001
+#: Lines at the end of a pod's log among which the result is: a library may still warn after it.
+TAIL = 1000
+#: What a claim can be called: a subdomain name of RFC 1123.
+LONGEST_NAME = 253
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+class ResultCallback(KubernetesPodOperatorCallback):
+    """Reads the result from the end of the log, when the container has ended and before its pod is removed.
+
+    Not from the lines as they come: the provider repeats some where reading was interrupted, and misses the last where
+    the container ended meanwhile.
+    """
+
+    @staticmethod
+    @generic_api_retry  # type: ignore[untyped-decorator]
+    def on_pod_completion(*, client: CoreV1Api, operator: Any, **kwargs: Any) -> None:
+        """Set ``operator.result`` to the last JSON object, or to an empty one.
+
+        Raises:
+            ApiException, HTTPError: the log cannot be read, in several tries.
+        """
+        pod = operator.pod.metadata
+        # Unless told not to, the client would take a log of one JSON line for its own and return it as Python's repr.
+        log = client.read_namespaced_pod_log(
+            pod.name, pod.namespace, container=operator.base_container_name, tail_lines=TAIL, _preload_content=False
+        )
+        operator.result = last_object(log.data.decode(errors="replace").splitlines())
 
 
 class KubernetesCommandOperator(KubernetesPodOperator):
@@ -31,7 +65,8 @@ class KubernetesCommandOperator(KubernetesPodOperator):
         gpus: how many the pod gets.
 
     Raises:
-        AirflowException: the command ended with 75, or its pod was killed or lost; Airflow tries again.
+        AirflowException: the command ended with 75, its pod was killed or lost, or the log cannot be read; Airflow
+            tries again.
         AirflowFailException: it ended with another code but 0.
     """
 
@@ -66,13 +101,15 @@ class KubernetesCommandOperator(KubernetesPodOperator):
             startup_timeout_seconds=1800,
             log_pod_spec_on_failure=False,
             container_name_log_prefix_enabled=False,
-            progress_callback=self._keep,
+            callbacks=ResultCallback,
+            # True adds a container to the pod for the result; `execute` pushes it.
+            do_xcom_push=False,
             **kwargs,
         )
-        self._lines: list[str] = []
+        self.result: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the pod; its lines become the task's log as they come."""
+        """Run the pod; its lines become the task's log as they come, its result the task's return value in XCom."""
         try:
             super().execute(context)
         except AirflowException as error:
@@ -82,15 +119,26 @@ class KubernetesCommandOperator(KubernetesPodOperator):
             said = get_container_termination_message(self.remote_pod, self.base_container_name)
             message = json_object(said or "").get("message") or str(error)
             raise failure(self.task_id, ended.exit_code, message, KILLED) from None
-        return last_object(self._lines)
-
-    def _keep(self, line: str) -> None:
-        if line.startswith("{"):
-            self._lines.append(line.strip())
+        context["ti"].xcom_push(BaseXCom.XCOM_RETURN_KEY, self.result)
+        return self.result
 
 
 class KubernetesRuntime(ContainerRuntime):
-    """Tasks are pods of one cluster."""
+    """Tasks are pods of one cluster.
+
+    Raises:
+        ValueError: ``WSOL_WORK`` or ``WSOL_RAW`` is not what a claim can be called.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        claims = {"WSOL_WORK": settings.work} | ({"WSOL_RAW": settings.raw} if settings.raw else {})
+        for variable, claim in claims.items():
+            if len(claim) > LONGEST_NAME or not NAME.fullmatch(claim):
+                raise ValueError(
+                    f"{variable} is {claim!r}, no persistent volume claim can be called that: set it to the name of "
+                    "one (RFC 1123: lower case letters, digits, '-' and '.')."
+                )
 
     def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator:
         return KubernetesCommandOperator(

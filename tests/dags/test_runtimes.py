@@ -21,6 +21,7 @@ STAGES = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
 )
 def test_the_environment_names_the_runtime(monkeypatch, name, kind):
     monkeypatch.setenv("WSOL_RUNTIME", name)
+    monkeypatch.setenv("WSOL_WORK", "work")
     assert type(runtime_of(CHECKOUT)).__name__ == kind
 
 
@@ -55,15 +56,16 @@ def test_settings_come_from_the_environment():
     [(2, 2, "gpu", 2), (2, 1, "gpu", 1), (0, 1, "gpu", 1), (0, 4, "gpu", 1), (2, 0, "default_pool", 1)],
 )
 def test_a_task_takes_a_slot_per_gpu_and_one_where_there_is_none(runtime, available, needed, pool, slots):
-    settings = Settings.from_environment({"WSOL_GPUS": str(available)})
+    settings = Settings.from_environment({"WSOL_WORK": "work", "WSOL_GPUS": str(available)})
     task = runtime(settings).command(["check"], "/f", needed, task_id="t")
     assert (task.pool, task.pool_slots) == (pool, slots)
 
 
 @pytest.mark.parametrize("runtime", [DockerRuntime, KubernetesRuntime])
 def test_more_gpus_than_there_are_is_an_error(runtime):
+    settings = Settings.from_environment({"WSOL_WORK": "work", "WSOL_GPUS": "1"})
     with pytest.raises(ValueError, match=r"train needs 2 GPUs .* WSOL_GPUS says there are 1"):
-        runtime(Settings.from_environment({"WSOL_GPUS": "1"})).command(["x"], "/f", 2, task_id="train")
+        runtime(settings).command(["x"], "/f", 2, task_id="train")
 
 
 @pytest.mark.parametrize("name", ["docker", "kubernetes"])
@@ -81,7 +83,7 @@ json.dumps(DagSerialization.to_dict(dag))
 print(json.dumps({t.task_id: [t.retries, t.execution_timeout and t.execution_timeout.total_seconds(), t.pool,
                               type(t).__name__] for t in dag.tasks}))
 """
-    variables = {"WSOL_RUNTIME": name, "WSOL_GPUS": "1", "PYTHONPATH": "dags"}
+    variables = {"WSOL_RUNTIME": name, "WSOL_WORK": "work", "WSOL_GPUS": "1", "PYTHONPATH": "dags"}
     patient = {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False,
