@@ -46,6 +46,9 @@ if not runtime.pinned:
         description="run on the checkout itself, not in a copy of it; with the values of its params.yaml only",
     )
 
+#: By default whoever switches the DAG on within most of a Sunday would start a run at once, and on other days not.
+WEEKLY = CronTriggerTimetable("@weekly", timezone="UTC", run_immediately=timedelta(minutes=10))
+
 
 @task(task_id=WATCHER)
 def completed(ti: Any = None) -> None:
@@ -65,7 +68,7 @@ with DAG(
     "wsol_retrain",
     description="Train, localize, score, report and record, as dvc.yaml says; unchanged stages are not run again",
     doc_md=__doc__,
-    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("@weekly", timezone="UTC"), assets=[RAW_DATA]),
+    schedule=AssetOrTimeSchedule(timetable=WEEKLY, assets=[RAW_DATA]),
     catchup=False,
     max_active_runs=runtime.runs_at_once,
     params=run_options | form,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,10 @@ import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.models.dagrun import DagRun
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.timetables import trigger
+from airflow.timetables.base import TimeRestriction
 
 CHECKOUT = Path(__file__).parents[2]
 TEARDOWNS = {"remove_workspace", "completed"}
@@ -80,6 +85,15 @@ def test_no_task_emits_what_starts_the_run(dag, bag):
     assert [task.task_id for task in dag.tasks if task.outlets] == []
     emitting = {task.dag_id for other in bag.dags.values() for task in other.tasks if task.outlets}
     assert emitting == {"wsol_watch"}
+
+
+def test_who_switches_it_on_starts_no_run_at_once(dag, monkeypatch):
+    sunday = datetime(2026, 11, 22, tzinfo=UTC)
+    monkeypatch.setattr(trigger, "utcnow", lambda: sunday + timedelta(hours=1))
+    timetable = decode_timetable(encode_timetable(dag.timetable))
+    nothing = TimeRestriction(earliest=None, latest=None, catchup=False)
+    info = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=nothing)
+    assert info.run_after == sunday + timedelta(days=7)
 
 
 def test_promotion_and_publishing_follow_the_last_stage_in_order(dag):
