@@ -1,13 +1,21 @@
-"""The runbook's backup of the stack, and its return after all volumes are lost; the commands are the document's own."""
+"""The runbook's commands for the stack, as the document has them: backup and restore, upkeep of MLflow."""
 
 import os
 import subprocess
+import sys
 
 import pytest
 
-from tests.project import ROOT
+from tests.project import ROOT, environment
 
 pytestmark = pytest.mark.container
+DELETED_ROW = """
+from mlflow import MlflowClient
+client = MlflowClient()
+run_id = client.create_run(client.create_experiment("upkeep")).info.run_id
+client.log_text(run_id, "", "of-a-deleted-row.txt")
+client.delete_run(run_id)
+"""
 
 
 def commands(title):
@@ -41,3 +49,13 @@ def test_the_runbooks_backup_brings_runs_rows_champion_and_cache_back(stack, tmp
     assert again.wait() == "success"
     assert "Running stage 'train'" not in again.log("train")
     assert len(stack.rows()) == len(rows)
+
+
+def test_the_runbooks_upkeep_removes_deleted_rows_and_leaves_the_database_whole(stack, tmp_path):
+    subprocess.run([sys.executable, "-c", DELETED_ROW], env=environment(**stack.client()), check=True)
+    find = ["exec", "-T", "mlflow", "find", "/srv/mlflow/artifacts", "-name", "of-a-deleted-row.txt"]
+    assert stack.compose(*find)
+    follow("the stack: deleted rows", stack, tmp_path)
+    assert stack.compose(*find) == ""
+    follow("the stack: MLflow's database, before `make up`", stack, tmp_path)
+    assert stack.rows("upkeep") == []
