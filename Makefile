@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest --durations=10
+# Whole files, in the order of tests/conftest.py.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 # Bytecode, tool caches and matplotlib's font cache stay quiet and local.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
@@ -30,14 +33,14 @@ ui: setup  ## serve the MLflow and Airflow pages on 127.0.0.1
 
 test: setup  ## lint, type check and run the tests
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -m "not slow and not container" -n 2 --dist loadfile
+	@$(PYTEST) -m "not slow and not container" $(SPREAD)
 
 test-all: setup  ## lint, type check and run all tests, the slow ones included
 	@$(MAKE) --no-print-directory lint typecheck
-	@$(PY) -m pytest -m "not container" -n 2 --dist loadfile
+	@$(PYTEST) -m "not container" $(SPREAD)
 
 test-containers: setup  ## build the images and try the stack on a Docker engine; skipped where there is none
-	@$(PY) -m pytest -m container tests/docker
+	@$(PYTEST) -m container tests/docker
 
 lint: setup  ## ruff: style, imports between floors, Airflow rules
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -1,6 +1,7 @@
-"""Fixtures that several floors share."""
+"""Fixtures that several floors share, and the order in which files are run."""
 
 import os
+from collections import Counter
 
 # Two tests run at once, and threads that wait for each other by spinning would halve the speed of both.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,12 @@ from mlflow import MlflowClient
 
 from pipeline.files import REPORT
 from tests.sample_result import write_params, write_result, write_run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a long file that one process starts last is waited for by all the others."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
