@@ -27,6 +27,7 @@ from pipeline.airflow_home import (
     set_up,
 )
 from pipeline.errors import UserError, WsolError
+from pipeline.local import mlflow_home
 from pipeline.params import load_params
 from pipeline.preflight import check_writable
 from pipeline.state import shown_uri, state_folder
@@ -76,9 +77,7 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         servers = [*_airflow(airflow_port, pages), *([] if external else [_mlflow(mlflow_port)])]
         with _running(servers) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
-            _announce(
-                {"Airflow": pages["Airflow"], "MLflow": shown_uri(external) if external else pages["MLflow"] + RUNS}
-            )
+            _announce(pages, external)
             while True:
                 _check_alive(processes)
                 time.sleep(1)
@@ -88,10 +87,10 @@ def _health(page: str) -> str:
     return "api/v2/monitor/health" if page == "Airflow" else "health"
 
 
-def _announce(pages: Mapping[str, str]) -> None:
-    for name, url in pages.items():
-        console.say(f"{name:8} {url}")
-    console.say(f"Sign in to Airflow as {USER}; the password is in {password_file()}")
+def _announce(pages: Mapping[str, str], external: str | None) -> None:
+    console.say(f"Airflow  {pages['Airflow']}")
+    console.say(f"MLflow   {shown_uri(external) if external else pages['MLflow'] + RUNS}")
+    console.say(f"Sign in to {' and '.join(pages)} as {USER}; the password is in {password_file()}")
     console.say("Ctrl-C stops the pages.")
 
 
@@ -115,25 +114,10 @@ def _airflow(port: int, pages: Mapping[str, str]) -> list[Server]:
 
 
 def _mlflow(port: int) -> Server:
-    state = state_folder()
-    options = {
-        "--host": HOST,
-        "--port": str(port),
-        "--workers": "1",
-        "--backend-store-uri": f"sqlite:///{state / 'mlflow.db'}",
-        "--default-artifact-root": (state / "mlartifacts").as_uri(),
-    }
-    command = [sys.executable, "-m", "mlflow", "server", *(text for pair in options.items() for text in pair)]
-    # Its background jobs judge language models: seven idle processes here.
-    return Server(
-        "mlflow",
-        command,
-        airflow_environment()
-        | {
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        },
-    )
+    mlflow_home.set_up()
+    address = ["--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", *address, "pipeline.local.mlflow_app:create_app"]
+    return Server("mlflow", command, mlflow_home.server_environment())
 
 
 def _check_free(port: int, option: str) -> None:
