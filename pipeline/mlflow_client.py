@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.state import shown_uri, state_folder
+from pipeline.system.server_faults import NOT_MLFLOW, Fault, classify
 
 #: Seconds and retries per request. Training must not wait for a server that is away; large files take their time.
 LIVE_PATIENCE = (3, 1)
@@ -95,6 +96,8 @@ def experiment_id(client: Any, name: str) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             experiment = client.get_experiment_by_name(name)
+    if experiment.name != name:
+        raise UserError(f"{shown_tracking_uri()}: {NOT_MLFLOW}.")
     _check_usable(experiment)
     return str(experiment.experiment_id)
 
@@ -141,18 +144,19 @@ def clear_errors(action: str, command: str) -> Iterator[None]:
     except WsolError:
         raise
     except Exception as error:
-        status = getattr(error, "get_http_status_code", lambda: 500)()
-        if 400 <= status < 500 and status not in (408, 429):
-            raise UserError(
-                f"{shown_tracking_uri()} refused to {action}: {reason(error)}. Check MLFLOW_TRACKING_URI, "
-                f"its credentials and track.experiment, then run `{command}` again."
-            ) from None
-        if isinstance(error, OSError) or hasattr(error, "get_http_status_code"):
-            raise TransientError(
-                f"{shown_tracking_uri()} does not answer: {reason(error)}. Nothing is lost: retry later with "
-                f"`{command}`."
-            ) from None
-        raise
+        fault = classify(error)
+        if fault is None:
+            raise
+        raise _in_words(fault, error, action, command) from None
+
+
+def _in_words(fault: Fault, error: Exception, action: str, command: str) -> WsolError:
+    address = shown_tracking_uri()
+    if fault.kind is TransientError:
+        cause = f"{fault.meaning} ({reason(error)})" if fault.meaning else reason(error)
+        return TransientError(f"{address} does not answer: {cause}. Nothing is lost: retry later with `{command}`.")
+    meaning = fault.meaning.replace("ADDRESS", address) or "check its address and track.experiment"
+    return UserError(f"{address} refused to {action}: {reason(error)}: {meaning}. Then run `{command}` again.")
 
 
 def reason(error: Exception) -> str:
