@@ -64,9 +64,10 @@ for _name in STAGES:
 @app.command(rich_help_panel="Tools")
 def check() -> None:
     """Validate params.yaml and every input before anything runs: data, weights, output folders."""
-    from pipeline.preflight import check_inputs
+    from pipeline.preflight import check_inputs, warn_of_equal_images
 
     check_inputs(load_params())
+    warn_of_equal_images()
     console.say("params.yaml and inputs are valid")
 
 

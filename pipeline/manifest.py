@@ -1,7 +1,7 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ class Dataset:
         classes: class names; a label is an index into them.
         root: folder that the paths are relative to.
         content_hash: of all image files, masks included.
+        equal_images: images of the same content in several splits or with several labels, counted and named.
     """
 
     rows: pd.DataFrame
     classes: tuple[str, ...]
     root: Path
     content_hash: str
+    equal_images: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
@@ -64,6 +66,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         "classes": list(dataset.classes),
         "root": dataset.root.as_posix(),
         "content_hash": dataset.content_hash,
+        "equal_images": dataset.equal_images,
         "images": {split: int((dataset.rows["split"] == split).sum()) for split in SPLITS},
     }
     write_json(folder / "dataset.json", facts)
@@ -84,7 +87,7 @@ def read_dataset(folder: Path = PREPARED, root: Path | None = None) -> Dataset:
         raise DataError(
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
         )
-    return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"])
+    return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"], facts.get("equal_images", {}))
 
 
 def in_manifest_order(dataset: Dataset, split: str, shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -109,7 +112,7 @@ def in_manifest_order(dataset: Dataset, split: str, shards: Iterable[dict[str, A
 
 
 def _image_row(row: "pd.Series[Any]") -> ImageRow:
-    own = {field.name: row[field.name] for field in fields(ImageRow)}
+    own = {column.name: row[column.name] for column in fields(ImageRow)}
     own["boxes"] = np.array([list(box) for box in row["boxes"]], np.float64).reshape(-1, 4)
     own["labels"] = [int(label) for label in row["labels"]]
     # Parquet gives missing texts back as NaN.

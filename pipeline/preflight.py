@@ -1,9 +1,11 @@
 """What can be checked before DVC starts. DVC removes a stage's outputs before it runs it, so the earlier the better."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.data.cub import check_layout
+from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json, weights_file
 from pipeline.params import Params
@@ -16,7 +18,7 @@ def check_inputs(params: Params) -> None:
     """Check the inputs that parameters name, and that every output can be written.
 
     Raises:
-        DataError: the raw data is missing or has another layout.
+        DataError: the raw data is missing, has another layout, or holds what DVC cannot follow.
         UserError: pretrained weights are missing or have changed, the backbone lacks layers that are to be read or has
             a smaller map than what is to be dropped, or an output folder cannot be written.
     """
@@ -64,8 +66,17 @@ def _check_data(params: Params) -> None:
             f"(prepare.dataset is {params.prepare.dataset})."
         )
     refuse_outputs_inside(root, Path.cwd())
+    files_below(root)
     if params.prepare.dataset == "cub":
         check_layout(root)
+
+
+def warn_of_equal_images() -> None:
+    """Say again what ``prepare`` found in the data set that it has read last, where it has read one."""
+    from pipeline.data.equal_images import warn_of_equal  # imports pandas
+
+    with suppress(UserError):
+        warn_of_equal(read_json(PREPARED / "dataset.json").get("equal_images", {}))
 
 
 def refuse_outputs_inside(root: Path, checkout: Path) -> None:

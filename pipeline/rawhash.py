@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.data.tree import files_below
 from pipeline.errors import DataError
 from pipeline.files import file_hash, read_json, write_json
 from pipeline.state import state_folder
@@ -17,11 +18,11 @@ def raw_hash(root: Path) -> str:
     data set is cheap, and copying the same data anew changes nothing.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or something in it that DVC cannot follow (:func:`files_below`).
     """
     if not root.exists():
         raise DataError(f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml.")
-    files = sorted(_files(root))
+    files = sorted(root / name for name in files_below(root) if "__pycache__" not in Path(name).parts)
     looks = _hash((str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     memory = state_folder() / "rawhash" / f"{_hash([str(root.resolve())])}.json"
     if memory.exists() and (known := read_json(memory))["looks"] == looks:
@@ -29,13 +30,6 @@ def raw_hash(root: Path) -> str:
     content = _hash((str(path.relative_to(root)), file_hash(path)) for path in files)
     write_json(memory, {"looks": looks, "content": content})
     return content
-
-
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-    else:
-        yield from (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _hash(facts: Iterable[object]) -> str:

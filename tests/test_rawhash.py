@@ -61,3 +61,17 @@ def test_a_single_file_is_a_data_set_too(data):
 def test_a_missing_folder_is_named(data):
     with pytest.raises(DataError, match="nothing"):
         raw_hash(data / "nothing")
+
+
+def test_a_link_to_a_folder_is_refused_as_dvc_sees_no_change_behind_it(data, tmp_path):
+    (data / "images").rename(tmp_path / "elsewhere")
+    (data / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"images: a link to the folder .*elsewhere, behind which DVC sees no change"):
+        raw_hash(data)
+
+
+def test_a_change_behind_a_link_to_a_file_is_seen(data):
+    (data / "link.jpg").symlink_to("images/a.jpg")
+    before = raw_hash(data)
+    (data / "images/a.jpg").write_text("other")
+    assert raw_hash(data) != before

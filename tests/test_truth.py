@@ -125,7 +125,7 @@ def test_boxes_in_place_of_masks_are_recognised(tmp_path):
 def test_a_damaged_mask_is_named(tmp_path):
     (tmp_path / "m.png").write_text("no image")
     truth = read_text_masks(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"), None)
-    with pytest.raises(DataError, match=r"m\.png is missing or not an image"):
+    with pytest.raises(DataError, match=r"m\.png cannot be read: not an image file"):
         truth.read(0, 4)
 
 

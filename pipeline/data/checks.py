@@ -2,32 +2,46 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+import cv2
 
 from pipeline import console
+from pipeline.data.loading import decode, read_file
+from pipeline.data.names import alike, path_flaw, shown
 from pipeline.data.source import Sample, Source
+from pipeline.data.tree import NAMED, listed
 from pipeline.errors import DataError
 from pipeline.manifest import SPLITS
 
 #: A box may reach this many pixels over the image's edge (annotations are rounded); it is clipped.
 TOLERANCE = 1.0
-#: Problems spelled out in one message; the others are counted.
-NAMED = 10
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one image turned out to be."""
+    """What one image turned out to be; ``digest`` is of its file and its masks, ``content`` of its file alone."""
 
     width: int
     height: int
     boxes: tuple[tuple[float, float, float, float], ...]
     digest: str
+    content: str
+
+
+@dataclass(frozen=True)
+class _Problem:
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        there = os.listdir(self.path.parent) if not self.path.exists() and self.path.parent.is_dir() else ()  # noqa: PTH208
+        hint = alike([self.path.name], there)
+        return f"{shown(str(self.path))}: {self.reason}{hint and f'; {hint}'}"
 
 
 def inspect_images(source: Source) -> list[Inspected]:
@@ -37,50 +51,41 @@ def inspect_images(source: Source) -> list[Inspected]:
         DataError: naming the images and boxes that cannot be used, the first ten of them.
     """
     results: list[Inspected] = []
-    problems: list[str] = []
+    problems: list[_Problem] = []
     # Decoding releases the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = pool.map(lambda sample: _try_inspect(source.root, sample), source.samples)
         for outcome in console.progress(outcomes, len(source.samples), "checking images"):
-            if isinstance(outcome, str):
+            if isinstance(outcome, _Problem):
                 problems.append(outcome)
             else:
                 results.append(outcome)
     if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems[:NAMED])
-        more = f"\n  … and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
         raise DataError(
-            f"{len(problems)} of {len(source.samples)} images cannot be used:\n{listed}{more}\n"
+            f"{len(problems)} of {len(source.samples)} images cannot be used:{listed(problems)}\n"
             "Replace the files, or take their lines out of the annotations. Nothing was written."
         )
     return results
 
 
-def _try_inspect(root: Path, sample: Sample) -> Inspected | str:
-    try:
-        return _inspect(root, sample)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError, DataError) as error:
-        return f"{root / sample.path}: {_reason(error)}"
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"no such file{'' if error.filename is None else f' ({error.filename})'}"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image file"
-    return str(error)
-
-
-def _inspect(root: Path, sample: Sample) -> Inspected:
-    digest = hashlib.sha256()
-    size = (0, 0)
+def _try_inspect(root: Path, sample: Sample) -> Inspected | _Problem:
+    digest, content, size = hashlib.sha256(), "", (0, 0)
     for path in _files(sample):
-        digest.update((root / path).read_bytes())
-        with Image.open(root / path) as image:
-            image.load()
-            size = size if path != sample.path else image.size
-    boxes = tuple(_checked_box(sample, box, *size) for box in sample.boxes)
-    return Inspected(*size, boxes, digest.hexdigest())
+        try:
+            if flaw := path_flaw(path):
+                raise DataError(flaw)
+            data = read_file(root / path)
+            digest.update(data)
+            pixels = decode(data, cv2.IMREAD_COLOR if path == sample.path else cv2.IMREAD_GRAYSCALE)
+        except DataError as error:
+            return _Problem(root / path, str(error))
+        if path == sample.path:
+            content, size = digest.hexdigest(), (pixels.shape[1], pixels.shape[0])
+    try:
+        boxes = tuple(_checked_box(sample, box, *size) for box in sample.boxes)
+    except DataError as error:
+        return _Problem(root / sample.path, str(error))
+    return Inspected(*size, boxes, digest.hexdigest(), content)
 
 
 def _files(sample: Sample) -> Iterator[str]:
@@ -101,11 +106,9 @@ def _checked_box(
 
 
 def check_splits(samples: list[Sample], classes: tuple[str, ...]) -> None:
-    """Raise DataError where a split has no image, or a class none to train on, or an id occurs twice."""
-    ids = [sample.image_id for sample in samples]
-    if len(set(ids)) != len(ids):
-        twice = next(image_id for image_id in ids if ids.count(image_id) > 1)
-        raise DataError(f"image id {twice} occurs more than once; ids must be unique over all splits.")
+    """Raise DataError where a split has no image, or a class none to train on, or an id or a file occurs twice."""
+    _refuse_repeated("image id", [sample.image_id for sample in samples])
+    _refuse_repeated("image file", [os.path.normpath(sample.path) for sample in samples])
     for split in SPLITS:
         if not any(sample.split == split for sample in samples):
             raise DataError(
@@ -118,4 +121,13 @@ def check_splits(samples: list[Sample], classes: tuple[str, ...]) -> None:
         raise DataError(
             f"{len(untrained)} classes have no training image: {', '.join(untrained[:NAMED])}. Remove them from the "
             "class list, or add images; a class whose images all went to val needs a smaller prepare.val_fraction."
+        )
+
+
+def _refuse_repeated(what: str, names: list[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"{len(repeated)} {what}s occur more than once, over all splits and classes:{listed(repeated)}\n"
+            "An image has one line, one split and one set of labels; take the other lines out."
         )

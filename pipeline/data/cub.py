@@ -4,8 +4,10 @@
 of the classes or images is fine as long as the files agree.
 """
 
+import re
 from pathlib import Path
 
+from pipeline.data.lists import read_lines
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError
 
@@ -32,45 +34,40 @@ def read_source(root: Path) -> Source:
     paths, classes, splits, boxes, names = (_table(root / name) for name in _FILES)
     for other in _FILES[1:4]:
         _same_images(root, paths, _table(root / other), other)
-    for image, (value, *_) in splits.items():
-        if value not in ("0", "1"):
+    for image, value in splits.items():
+        if value.strip() not in ("0", "1"):
             raise DataError(f"{root / 'train_test_split.txt'}: image {image}: expected 0 or 1, found {value!r}.")
     index = {class_id: i for i, class_id in enumerate(names)}
-    unknown = next((image for image, fields in classes.items() if fields[0] not in index), None)
+    unknown = next((image for image, name in classes.items() if name.strip() not in index), None)
     if unknown is not None:
         raise DataError(f"{root / 'image_class_labels.txt'}: image {unknown} has a class that classes.txt lacks.")
     samples = [
         Sample(
             image_id=image,
-            path=f"images/{' '.join(fields)}",
-            split="train" if splits[image][0] == "1" else "test",
-            labels=(index[classes[image][0]],),
+            path=f"images/{path}",
+            split="train" if splits[image].strip() == "1" else "test",
+            labels=(index[classes[image].strip()],),
             boxes=(_xyxy(root, image, boxes[image]),),
         )
-        for image, fields in paths.items()
+        for image, path in paths.items()
     ]
-    return Source(root, tuple(" ".join(fields) for fields in names.values()), samples)
+    return Source(root, tuple(names.values()), samples)
 
 
-def _table(path: Path) -> dict[str, list[str]]:
-    """First column → the other columns, in the file's order."""
-    table: dict[str, list[str]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}. Convert it, for example with iconv.") from None
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if fields and fields[0] in table:
-            raise DataError(f"{path}:{number}: {fields[0]} occurs for the second time; ids must be unique.")
-        if len(fields) == 1:
-            raise DataError(f"{path}:{number}: expected an id and its values, found {line!r}.")
-        if fields:
-            table[fields[0]] = fields[1:]
+def _table(path: Path) -> dict[str, str]:
+    """Id → what follows the first blank of its line, as it stands: names may hold any blanks; in the file's order."""
+    table: dict[str, str] = {}
+    for number, line in read_lines(path):
+        image, value = [*re.split("[ \t]", line, maxsplit=1), ""][:2]
+        if not image or not value.strip():
+            raise DataError(f"{path}:{number}: expected an id, one blank and its values, found {line!r}.")
+        if image in table:
+            raise DataError(f"{path}:{number}: {image} occurs for the second time; ids must be unique.")
+        table[image] = value
     return table
 
 
-def _same_images(root: Path, paths: dict[str, list[str]], table: dict[str, list[str]], name: str) -> None:
+def _same_images(root: Path, paths: dict[str, str], table: dict[str, str], name: str) -> None:
     lost = sorted(paths.keys() ^ table.keys())
     if lost:
         raise DataError(
@@ -79,11 +76,11 @@ def _same_images(root: Path, paths: dict[str, list[str]], table: dict[str, list[
         )
 
 
-def _xyxy(root: Path, image: str, fields: list[str]) -> tuple[float, float, float, float]:
+def _xyxy(root: Path, image: str, text: str) -> tuple[float, float, float, float]:
     try:
-        x, y, width, height = map(float, fields)
+        x, y, width, height = map(float, text.split())
     except ValueError:
         raise DataError(
-            f"{root / 'bounding_boxes.txt'}: image {image}: expected x y width height, found {' '.join(fields)!r}."
+            f"{root / 'bounding_boxes.txt'}: image {image}: expected x y width height, found {text!r}."
         ) from None
     return x, y, x + width, y + height

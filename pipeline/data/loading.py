@@ -4,7 +4,10 @@ OpenCV releases the interpreter's lock while it decodes and resizes, so threads 
 start-up time, copies and shared memory of worker processes, and the order of the batches never varies.
 """
 
+import io
 import os
+import stat
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,23 +16,103 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.errors import DataError
 
 #: Batches decoded ahead of the one in use.
 AHEAD = 3
+#: Formats by content, whatever the file is called: those that OpenCV and Pillow both know by their first bytes.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
+#: Pixels of an image: a few kilobytes can claim billions of them, which would have to be decoded before they are shrunk.
+MAX_PIXELS = 100_000_000
+#: Bytes of an image file; :data:`MAX_PIXELS` need no more, however they are stored.
+MAX_BYTES = 1 << 30
+#: Scans of a JPEG, each of which costs a pass over all pixels; encoders write about ten.
+MAX_SCANS = 100
+#: TIFF is the one format whose orientation tag OpenCV applies in any case.
+_ORIENTATION = 0x0112
+
+# The limit here is above Pillow's own, and an error instead of a warning.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        DataError: it is missing, not a regular file (opening a FIFO would wait for ever) or too large; without its name.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise DataError(f"{status.st_size:,} bytes; an image may have {MAX_BYTES:,}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        raise DataError(getattr(error, "strerror", None) or str(error)) from None
+
+
+def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
+    """Pixels ``(H, W, 3)`` BGR, or ``(H, W)`` of ``IMREAD_GRAYSCALE``, as stored: no orientation tag is applied.
+
+    Every stage and tool decodes here, so that what ``prepare`` has accepted is read in the same way by all.
+
+    Raises:
+        DataError: why these bytes are not an image that can be used; without the file's name.
+    """
+    width, height = _checked_size(data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (cv2.error, MemoryError) as error:
+        raise DataError(f"OpenCV cannot decode it: {_first_line(error)}") from None
+    if pixels is None:
+        raise DataError("damaged or truncated, or of a kind that OpenCV cannot decode")
+    if pixels.shape[:2] != (height, width):
+        raise DataError(f"its header says {width}×{height} pixels, but {pixels.shape[1]}×{pixels.shape[0]} are stored")
+    return np.asarray(pixels, np.uint8)
+
+
+def _checked_size(data: bytes) -> tuple[int, int]:
+    """Width and height from the header alone, which is cheap; DataError where decoding would be useless or endless."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            (width, height), kind = image.size, image.format
+            turned = kind == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
+    except Image.UnidentifiedImageError:
+        raise DataError(f"not an image file ({', '.join(FORMATS)} are read)") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"more pixels than an image may have, {MAX_PIXELS:,}") from None
+    except Exception as error:  # Pillow's readers raise a dozen unrelated types
+        raise DataError(f"damaged header: {_first_line(error)}") from None
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{width}×{height} pixels; an image may have {MAX_PIXELS:,}")
+    if turned:
+        raise DataError("a TIFF with an orientation tag, which programs apply differently; store its pixels upright")
+    if kind in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise DataError(f"a JPEG of more than {MAX_SCANS} scans, made to take long")
+    return width, height
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """``(H, W, 3)`` RGB as stored: orientation tags are not applied, since boxes refer to the stored pixels.
 
     Raises:
-        DataError: the file is missing or is no image.
+        DataError: the file is missing or is not an image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DataError(f"{path.absolute()} cannot be read as an image; restore it and run prepare again.")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    try:
+        return np.asarray(cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    except DataError as error:
+        raise DataError(
+            f"{path.absolute()} cannot be read as an image: {error}. Restore it and run prepare again."
+        ) from None
 
 
 def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
@@ -39,11 +122,12 @@ def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
     0 to 255 with 0.5, not with half of 255: masks may hold 1 for the object, or the number of an instance.
 
     Raises:
-        DataError: the file is missing or is no image.
+        DataError: the file is missing or is not an image.
     """
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if mask is None:
-        raise DataError(f"mask {path.absolute()} is missing or not an image OpenCV can read; restore it and run again.")
+    try:
+        mask = decode(read_file(path), cv2.IMREAD_GRAYSCALE)
+    except DataError as error:
+        raise DataError(f"mask {path.absolute()} cannot be read: {error}. Restore it and run again.") from None
     return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 

@@ -13,8 +13,10 @@ import pandas as pd
 from pipeline import console
 from pipeline.data import cub, synthetic
 from pipeline.data.checks import Inspected, check_splits, inspect_images
+from pipeline.data.equal_images import find_equal, warn_of_equal
 from pipeline.data.source import Sample, Source
 from pipeline.data.splits import with_val
+from pipeline.data.tree import files_below
 from pipeline.files import PREPARED, replacing_folder
 from pipeline.manifest import SPLITS, Dataset, write_dataset
 from pipeline.params import Params, PrepareParams
@@ -31,12 +33,14 @@ def run(params: Params) -> dict[str, Any]:
         facts = inspect_images(Source(here, source.classes, samples))
         dataset = _dataset(source.root, source.classes, samples, facts)
         write_dataset(dataset, folder)
+    warn_of_equal(dataset.equal_images)
     counts = {split: len(dataset.split(split)) for split in SPLITS}
     console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")
     return counts
 
 
 def _read_source(settings: PrepareParams, folder: Path) -> Source:
+    files_below(Path(settings.root))
     if settings.dataset == "cub":
         return cub.read_source(Path(settings.root))
     s = settings.synthetic
@@ -62,4 +66,5 @@ def _dataset(root: Path, classes: tuple[str, ...], samples: list[Sample], facts:
         for sample, fact in zip(samples, facts, strict=True)
     ).sort_values("image_id", ignore_index=True)
     content = "\n".join(sorted(f"{s.image_id} {f.digest}" for s, f in zip(samples, facts, strict=True)))
-    return Dataset(rows, classes, root, hashlib.sha256(content.encode()).hexdigest())
+    equal = find_equal(samples, [fact.content for fact in facts])
+    return Dataset(rows, classes, root, hashlib.sha256(content.encode()).hexdigest(), equal)

@@ -7,7 +7,9 @@ import pytest
 from pipeline.data.checks import check_splits, inspect_images
 from pipeline.data.cub import read_source
 from pipeline.data.source import Sample, Source
+from pipeline.data.loading import read_image, read_mask
 from pipeline.errors import DataError
+from tests.data.hostile import READ, REFUSED, SPECIAL, encoded, turned
 from tests.data.make_cub import write_cub
 
 
@@ -27,7 +29,7 @@ def test_sizes_boxes_and_hashes(source):
 def test_a_truncated_jpeg_is_named(source):
     path = source.root / source.samples[3].path
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(DataError, match=rf"1 of 12 images cannot be used:\n  {path}: .*truncated"):
+    with pytest.raises(DataError, match=rf"1 of 12 images cannot be used:\n  {path}: damaged or truncated"):
         inspect_images(source)
 
 
@@ -39,6 +41,65 @@ def test_other_damaged_files_are_named_with_the_reason(source):
         inspect_images(source)
     assert f"{first}: not an image file" in str(error.value)
     assert f"{second}: no such file" in str(error.value)
+
+
+def refused_alike(source):
+    """The first image is refused with its name by all that read images, within seconds."""
+    path = source.root / source.samples[0].path
+    with pytest.raises(DataError) as error:
+        inspect_images(source)
+    assert str(error.value).startswith(f"1 of 12 images cannot be used:\n  {path}: ")
+    for read in (read_image, lambda path: read_mask(path, 8)):
+        with pytest.raises(DataError, match=path.name):
+            read(path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_read_alike_by_all_is_refused_by_all(source, kind):
+    (source.root / source.samples[0].path).write_bytes(REFUSED[kind])
+    refused_alike(source)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_only_regular_files_of_a_sane_size_are_opened(source, kind):
+    path = source.root / source.samples[0].path
+    path.unlink()
+    SPECIAL[kind](path)
+    refused_alike(source)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_the_size_is_the_one_that_the_network_sees_whatever_the_orientation_tag_says(source, kind):
+    path = source.root / source.samples[0].path
+    path.write_bytes(encoded(kind) if kind in ("TIFF", "GIF", "BMP") else turned(kind))
+    fact = inspect_images(source)[0]
+    assert (fact.height, fact.width) == read_image(path).shape[:2] == (40, 60)
+
+
+@pytest.mark.parametrize("path", ["../../secret.jpg", "/etc/passwd", "images/a\nb.jpg", "images/a\0b.jpg", "a/../../b"])
+def test_no_path_leads_out_of_the_root(source, path):
+    for changed in (replace(source.samples[0], path=path), replace(source.samples[0], mask=path)):
+        source.samples[0] = changed
+        with pytest.raises(DataError, match="leads out of the image root|holds a control character") as error:
+            inspect_images(source)
+        assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_name_in_another_unicode_form_is_pointed_out(source):
+    path = source.root / source.samples[0].path
+    path.rename(path.with_name("Mu\u0308we.jpg"))
+    source.samples[0] = replace(source.samples[0], path=str(path.parent.relative_to(source.root) / "M\u00fcwe.jpg"))
+    with pytest.raises(DataError, match=r"no such file; 1 of them .* differs only in Unicode form .*'Mu\\u0308we\.jpg'"):
+        inspect_images(source)
+
+
+def test_the_hash_of_a_file_does_not_depend_on_its_mask(source):
+    source.samples[1] = replace(source.samples[0], image_id="again", mask=source.samples[2].path)
+    first, again = inspect_images(source)[:2]
+    assert (first.content, first.digest) == (again.content, first.content)
+    assert again.digest != first.digest
 
 
 @pytest.mark.parametrize(
@@ -65,7 +126,7 @@ def test_many_problems_are_counted_and_ten_named(source):
 
 
 def sample(image_id, split, label=0):
-    return Sample(image_id, "x", split, (label,))
+    return Sample(image_id, f"{image_id}.jpg", split, (label,))
 
 
 GOOD = [sample("a", "train"), sample("b", "val"), sample("c", "test"), sample("d", "train", 1)]
@@ -87,5 +148,18 @@ def test_a_class_without_training_image_is_named():
 
 
 def test_an_id_that_occurs_twice_is_named():
-    with pytest.raises(DataError, match="image id a occurs more than once"):
+    with pytest.raises(DataError, match=r"1 image ids occur more than once, .*:\n  a\n"):
         check_splits([*GOOD, sample("a", "test")], ("one", "two"))
+
+
+@pytest.mark.parametrize("change", [{"split": "test"}, {"labels": (1,)}, {"path": "./a.jpg"}])
+def test_a_file_that_occurs_twice_is_named(change):
+    again = replace(replace(sample("a", "train"), image_id="again"), **change)
+    with pytest.raises(DataError, match=r"1 image files occur more than once, .*:\n  a\.jpg\n"):
+        check_splits([*GOOD, again], ("one", "two"))
+
+
+def test_a_million_images_are_checked_for_repetition_at_once():
+    many = [sample(str(number), ("train", "val", "test")[number % 3]) for number in range(50_000)]
+    with pytest.raises(DataError, match="1 image ids occur more than once"):
+        check_splits([*many, many[-1]], ("one",))

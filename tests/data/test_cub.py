@@ -89,3 +89,25 @@ def test_text_in_another_encoding_is_named(root):
     (root / "classes.txt").write_bytes("1 001.Möwe\n4 004.Ani\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"classes\.txt is not UTF-8"):
         read_source(root)
+
+
+@pytest.mark.parametrize("name", ["two  blanks", " leading", "no-break\u00a0space", "line\u2028separator", "M\u00f6we"])
+def test_the_id_ends_at_the_first_blank_and_the_name_is_taken_as_it_stands(root, name):
+    path = root / "images.txt"
+    path.write_text(path.read_text().replace(f"1 {CLASSES[0]}/{CLASSES[0]}_0.jpg", f"1 {name}.jpg", 1), newline="\n")
+    assert read_source(root).samples[0].path == f"images/{name}.jpg"
+    assert len(read_source(root).samples) == 12
+
+
+@pytest.mark.parametrize("kind", ["\r\n", "\n"])
+def test_lists_from_any_system_are_read_alike(root, kind):
+    expected = read_source(root)
+    for path in root.glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_text().replace("\n", kind).replace("1 ", "1\t").encode())
+    assert read_source(root) == expected
+
+
+def test_a_tab_within_a_name_is_not_taken_for_a_blank(root):
+    path = root / "images.txt"
+    path.write_text(path.read_text().replace(f"{CLASSES[0]}_0.jpg", "a\tb.jpg", 1))
+    assert read_source(root).samples[0].path.endswith("/a\tb.jpg")
