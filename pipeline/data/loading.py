@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DataError
 
@@ -82,7 +82,7 @@ def _checked_size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             (width, height), kind = image.size, image.format
             turned = kind == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"not an image file ({', '.join(FORMATS)} are read)") from None
     except Image.DecompressionBombError:
         raise DataError(f"more pixels than an image may have, {MAX_PIXELS:,}") from None
