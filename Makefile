@@ -9,7 +9,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help setup run ui test test-all test-containers lint format typecheck check lock images up down logs passwords audit \
-	benchmarks results methods clean
+	benchmarks results methods chaos clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ results: setup  ## the CUB table of docs/results.md (finished rows are kept): ma
 
 methods: setup  ## every method in docs/results.md: on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder
 	@$(PY) -m benchmarks.method_results $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
+
+chaos: setup  ## hit running commands with 200 signals: all must be completed as if undisturbed
+	@$(PY) -m tests.chaos.campaign --signals 200
 
 clean:  ## remove the environment and caches; data, models, cache and tracked runs stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

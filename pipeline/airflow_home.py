@@ -2,22 +2,21 @@
 
 import base64
 import configparser
-import fcntl
 import importlib.metadata
 import io
 import json
 import os
 import secrets
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pipeline.errors import TransientError, WsolError
+from pipeline.errors import WsolError
 from pipeline.repro import environment
 from pipeline.state import state_folder
+from pipeline.system.processes import run_kept
 
 DAG_ID = "wsol_retrain"
 USER = "admin"
@@ -121,40 +120,14 @@ def _migrate(marker: Path) -> None:
     if marker.exists() and marker.read_text() == version:
         return
     with full_log().open("ab") as log:
-        code = subprocess.run(
-            airflow_command("db", "migrate"), env=airflow_environment(), stdout=log, stderr=log, check=False
-        ).returncode
+        code = run_kept(airflow_command("db", "migrate"), env=airflow_environment(), stdout=log, stderr=log)
     if code:
         raise WsolError(f"Airflow could not make its database in {airflow_home()}; see {full_log()}.")
     marker.write_text(version)
 
 
-@contextmanager
-def only_one(name: str, meaning: str) -> Iterator[None]:
-    """Hold a lock of the state folder for as long as the block runs.
-
-    Raises:
-        TransientError: another process holds it; ``meaning`` says what that process is.
-    """
-    with _lock_file(name).open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TransientError(f"{meaning} uses {airflow_home()} already; wait until it ends, or stop it.") from None
-        yield
-
-
-def is_held(name: str) -> bool:
-    """Whether a process holds the lock of that name."""
-    try:
-        with only_one(name, ""):
-            return False
-    except TransientError:
-        return True
-
-
-def _lock_file(name: str) -> Path:
-    airflow_home().mkdir(parents=True, exist_ok=True)
+def lock_file(name: str) -> Path:
+    """The lock of a command that uses this home."""
     return airflow_home() / f"{name}.lock"
 
 

@@ -1,7 +1,8 @@
 """The command line: one subcommand per stage, and the tools beside them.
 
 Exit codes: 0 done; 2 the user's mistake (message says which key or file); 75 a transient fault, run it again later;
-130 or 143 interrupted; 1 anything else.
+129, 130, 131 or 143 interrupted (SIGHUP, SIGINT, SIGQUIT, SIGTERM); 137 killed, by hand or because memory ran out: run
+it again; 141 nobody reads stdout any more; 1 anything else.
 """
 
 import ast
@@ -10,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
@@ -19,9 +21,12 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline import console
-from pipeline.errors import WsolError
-from pipeline.outcome import leave_outcome
+from pipeline.errors import UserError, WsolError
+from pipeline.outcome import leave_outcome, noted
 from pipeline.params import load_params
+from pipeline.system.keeper import handle_stopping
+from pipeline.system.locks import STAGE_LOCK, exclusive_lock
+from pipeline.system.processes import GRACE, end_with_starter
 
 STAGES = ("prepare", "train", "extract_cams", "localize", "evaluate", "report", "track")
 
@@ -49,12 +54,28 @@ def _stage_help(name: str) -> str:
 
 def _add_stage(name: str) -> None:
     def command() -> None:
-        summary = importlib.import_module(f"pipeline.stages.{name}").run(load_params())
+        params = load_params()
+        if name == "train":
+            from pipeline.training.distributed import start_per_gpu
+
+            start_per_gpu()
+        with noted(name), _workspace_to_itself(name):
+            summary = importlib.import_module(f"pipeline.stages.{name}").run(params)
         # Of several processes that train together, the first one answers.
         if os.environ.get("RANK", "0") == "0":
-            print(json.dumps({"stage": name} | summary))
+            _answer({"stage": name} | summary)
 
     app.command(name, help=_stage_help(name), rich_help_panel="Stages")(command)
+
+
+def _workspace_to_itself(stage: str) -> AbstractContextManager[object]:
+    """One stage at a time writes into a folder; of several processes that train together the first one does.
+
+    A stage whose DVC was killed ends at once, so that the next one waits for it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return nullcontext()
+    return exclusive_lock(STAGE_LOCK, f"a stage of {Path.cwd()}", 2 * GRACE)
 
 
 for _name in STAGES:
@@ -69,6 +90,24 @@ def check() -> None:
     check_inputs(load_params())
     warn_of_equal_images()
     console.say("params.yaml and inputs are valid")
+
+
+def _answer(result: Mapping[str, Any]) -> None:
+    """The one line that a command ends with on stdout.
+
+    Raises:
+        SystemExit: nobody reads it any more, as behind `| head`.
+        UserError: it cannot be written.
+    """
+    try:
+        print(json.dumps(result), flush=True)
+    except BrokenPipeError:
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        raise UserError(
+            f"the result could not be written to stdout: {error.strerror}. What the command made is complete; free "
+            "some space or send stdout elsewhere, and run the same command again to see the result."
+        ) from None
 
 
 class _ScoreCommand(TyperCommand):
@@ -110,7 +149,7 @@ def score(
     protocol = scoring.Protocol(metric, contours, interval, tuple(iou), size)
     result = scoring.score(maps, truth, protocol, mask_root, processes or scoring.available_processes())
     scoring.show(result, f"{maps} against {truth}: {result['images']} images")
-    print(json.dumps(result))
+    _answer(result)
 
 
 @app.command(rich_help_panel="Tools")
@@ -128,7 +167,7 @@ def repro(
     outcome = reproduce(stage, single_item=single_item, force=force)
     leave_outcome(outcome.exit_code, outcome.message)
     if outcome.exit_code == 0:
-        print(json.dumps({"reproduced": stage or "all"}))
+        _answer({"reproduced": stage or "all"})
     raise SystemExit(outcome.exit_code)
 
 
@@ -186,9 +225,9 @@ def sweep(
     if dry_run:
         check_sweep(trials)
         list_trials(trials)
-        print(json.dumps({"sweep": trials.name, "trials": len(trials.trials)}))
+        _answer({"sweep": trials.name, "trials": len(trials.trials)})
     else:
-        print(json.dumps(run_sweep(trials)))
+        _answer(run_sweep(trials))
 
 
 @app.command(rich_help_panel="Tools")
@@ -205,7 +244,7 @@ def promote(
     """
     from pipeline.promote import promote as compete
 
-    print(json.dumps(compete(run, dry_run=dry_run, approval=approval)))
+    _answer(compete(run, dry_run=dry_run, approval=approval))
 
 
 @app.command(rich_help_panel="Tools")
@@ -213,7 +252,7 @@ def rollback() -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from pipeline.promote import rollback as go_back
 
-    print(json.dumps(go_back()))
+    _answer(go_back())
 
 
 @app.command(rich_help_panel="Tools")
@@ -221,7 +260,7 @@ def publish() -> None:
     """Push the result's files to DVC's default remote, if there is one, and keep the lock file with its MLflow run."""
     from pipeline.publish import publish as push
 
-    print(json.dumps(push()))
+    _answer(push())
 
 
 @app.command(rich_help_panel="Tools")
@@ -233,7 +272,7 @@ def checkout(
     from pipeline.checkout import checkout_run
     from pipeline.state import state_folder
 
-    print(json.dumps(checkout_run(run, folder or state_folder() / "checkouts" / run)))
+    _answer(checkout_run(run, folder or state_folder() / "checkouts" / run))
 
 
 @app.command("raw-hash", rich_help_panel="Tools")
@@ -241,7 +280,7 @@ def raw_hash() -> None:
     """Print a hash of the raw data set that prepare.root names; files that were not touched are not read again."""
     from pipeline.rawhash import raw_hash as content_hash
 
-    print(json.dumps({"raw_hash": content_hash(Path(load_params().prepare.root))}))
+    _answer({"raw_hash": content_hash(Path(load_params().prepare.root))})
 
 
 @workspace_app.command("create")
@@ -261,7 +300,7 @@ def create_workspace(
     from pipeline.workspace import create_workspace as create
 
     overrides = parse_values(values) | dict(parse_assignment(text) for text in settings)
-    print(json.dumps({"workspace": str(create(run, overrides, revision or None))}))
+    _answer({"workspace": str(create(run, overrides, revision or None))})
 
 
 @workspace_app.command("remove")
@@ -269,7 +308,7 @@ def remove_workspace(run: Annotated[str, typer.Argument(help="name of the run")]
     """Remove a run's copy of the repository; its params.yaml and dvc.lock are kept. Prints where."""
     from pipeline.workspace import remove_workspace as remove
 
-    print(json.dumps({"record": str(remove(run))}))
+    _answer({"record": str(remove(run))})
 
 
 @rows_app.command("open")
@@ -277,7 +316,7 @@ def open_sweep(name: Annotated[str, typer.Argument(help="of the sweep")]) -> Non
     """Find or make the parent run of a sweep. Prints its id."""
     from pipeline.sweep_rows import open_sweep as open_parent
 
-    print(json.dumps(open_parent(name)))
+    _answer(open_parent(name))
 
 
 @rows_app.command("add")
@@ -285,7 +324,7 @@ def add_row(name: Annotated[str, typer.Argument(help="of the sweep")]) -> None:
     """Put the tracked result in this folder under the parent run of a sweep. Prints its id."""
     from pipeline.sweep_rows import add_row as add
 
-    print(json.dumps(add(name)))
+    _answer(add(name))
 
 
 @rows_app.command("close")
@@ -298,17 +337,20 @@ def close_sweep(
     from pipeline.sweep_rows import close_sweep as close
     from pipeline.sweep_rows import run_ids_of
 
-    print(json.dumps(close(name, run_ids_of(rows), expected)))
+    _answer(close(name, run_ids_of(rows), expected))
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     # As PID 1 of a container a process ignores SIGTERM unless it handles it.
-    raise SystemExit(128 + signal.SIGTERM)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def main() -> NoReturn:
     """Run the command line; deliberate errors become a message and their exit code, without a traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    handle_stopping(_stop)
+    end_with_starter()
     # Threads of torch that wait must not spin: beside any other busy process that costs most of the speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code: int | str | None = 1
@@ -325,4 +367,14 @@ def main() -> NoReturn:
         leave_outcome(code, message)
     if message:
         console.fail(message)
+    _close_stdout()
     sys.exit(code)
+
+
+def _close_stdout() -> None:
+    """Python would write what is left in the buffer at its end, and complain about the reader that has gone."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,15 +1,41 @@
 """What a person sees: progress and tables on stderr. stdout stays free for the one JSON line a stage ends with."""
 
+import io
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from contextlib import suppress
+from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 Item = TypeVar("Item")
-_console = Console(stderr=True, highlight=False)
+
+
+class _Stderr:
+    """stderr, whose end is not that of the work: what a closed terminal or a full disk does not take is lost."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def _stream(self) -> IO[str]:
+        # Python has none where it was started without one, as by `2>&-`.
+        return sys.stderr or io.StringIO()
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+_console = Console(file=cast(IO[str], _Stderr()), highlight=False)
 #: Seconds between two progress lines where there is no terminal.
 LINE_EVERY = 10.0
 

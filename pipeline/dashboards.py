@@ -7,10 +7,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -21,8 +22,7 @@ from pipeline.airflow_home import (
     airflow_environment,
     airflow_home,
     fail_abandoned_runs,
-    is_held,
-    only_one,
+    lock_file,
     password_file,
     set_up,
 )
@@ -31,6 +31,8 @@ from pipeline.local import mlflow_home
 from pipeline.params import load_params
 from pipeline.preflight import check_writable
 from pipeline.state import shown_uri, state_folder
+from pipeline.system.locks import exclusive_lock, is_held
+from pipeline.system.processes import kept
 
 HOST = "127.0.0.1"
 #: Where MLflow shows experiments; its start page is about language models.
@@ -38,6 +40,8 @@ RUNS = "/#/experiments?workflowType=machine_learning"
 #: Seconds until the pages must answer, and until their processes must have ended.
 START_LIMIT = 180
 STOP_LIMIT = 10
+#: Characters of a foreign command line in a message.
+COMMAND_SHOWN = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +69,17 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
     load_params()
     check_writable(state_folder())
     external = os.environ.get("MLFLOW_TRACKING_URI")
-    for port, option in [(airflow_port, "--airflow-port"), *([] if external else [(mlflow_port, "--mlflow-port")])]:
-        _check_free(port, option)
-    with only_one("ui", "another `ui`"):
+    with exclusive_lock(lock_file("ui"), "another `ui`") as lock:
+        for port, option in [(airflow_port, "--airflow-port"), *([] if external else [(mlflow_port, "--mlflow-port")])]:
+            _check_free(port, option)
         console.say("starting the pages, this takes half a minute …")
         set_up(checkout)
-        if not is_held("run"):
+        if not is_held(lock_file("run")):
             fail_abandoned_runs()
         pages = {"Airflow": f"http://{HOST}:{airflow_port}"}
         pages |= {} if external else {"MLflow": f"http://{HOST}:{mlflow_port}"}
         servers = [*_airflow(airflow_port, pages), *([] if external else [_mlflow(mlflow_port)])]
-        with _running(servers) as processes:
+        with _running(servers, lock) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
             _announce(pages, external)
             while True:
@@ -128,45 +132,47 @@ def _check_free(port: int, option: str) -> None:
         except OSError as error:
             raise UserError(
                 f"port {port} of {HOST} cannot be used ({error.strerror}): "
-                f"stop what holds it, or choose another with {option}."
+                f"{_how_to_free(port)}, or choose another with {option}."
             ) from None
 
 
+def _how_to_free(port: int) -> str:
+    """Who listens there can be seen of one's own processes only."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(c.laddr.port == port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN):
+                command = " ".join(process.cmdline())[:COMMAND_SHOWN]
+                return f"process {process.pid} holds it ({command}): stop that by `kill {process.pid}`"
+    return "stop what holds it"
+
+
 @contextmanager
-def _running(servers: list[Server]) -> Iterator[dict[Server, subprocess.Popen[bytes]]]:
+def _running(servers: list[Server], lock: IO[str]) -> Iterator[dict[Server, subprocess.Popen[str]]]:
     """The servers' processes; they and everything they started are gone when the block ends."""
-    processes: dict[Server, subprocess.Popen[bytes]] = {}
-    try:
-        for server in servers:
-            with server.log.open("ab") as log:
-                # A session of its own: Ctrl-C in the terminal reaches this process only, which then stops them.
-                processes[server] = subprocess.Popen(
-                    server.command, env=server.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True,
-                )  # fmt: skip
-        yield processes
-    finally:
-        console.say("stopping the pages …")
-        _stop_children()
+    with ExitStack() as stack:
+        processes = {server: stack.enter_context(_started(server, lock)) for server in servers}
+        try:
+            yield processes
+        finally:
+            console.say("stopping the pages …")
+            # All at once; the stack then waits for one after the other.
+            for process in processes.values():
+                process.terminate()
 
 
-def _stop_children() -> None:
-    """End everything below this process, running tasks and their stages included."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        _quietly(child.terminate)
-    _, alive = psutil.wait_procs(children, STOP_LIMIT)
-    for child in alive:
-        _quietly(child.kill)
-    psutil.wait_procs(alive, STOP_LIMIT)
+@contextmanager
+def _started(server: Server, lock: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    with (
+        server.log.open("ab") as log,
+        kept(
+            server.command, STOP_LIMIT, locks=[lock], env=server.environment,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        ) as process,
+    ):  # fmt: skip
+        yield process
 
 
-def _quietly(action: Callable[[], None]) -> None:
-    with suppress(psutil.NoSuchProcess):
-        action()
-
-
-def _wait_until_up(urls: list[str], processes: Mapping[Server, subprocess.Popen[bytes]]) -> None:
+def _wait_until_up(urls: list[str], processes: Mapping[Server, subprocess.Popen[str]]) -> None:
     deadline = time.monotonic() + START_LIMIT
     while not all(_answers(url) for url in urls):
         _check_alive(processes)
@@ -185,7 +191,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _check_alive(processes: Mapping[Server, subprocess.Popen[bytes]]) -> None:
+def _check_alive(processes: Mapping[Server, subprocess.Popen[str]]) -> None:
     for server, process in processes.items():
         if process.poll() is not None:
             raise WsolError(f"{server.name} ended with exit code {process.returncode}; see {server.log}.")

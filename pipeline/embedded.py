@@ -9,11 +9,8 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import IO
 
 from pipeline import console
 from pipeline.airflow_home import (
@@ -23,17 +20,18 @@ from pipeline.airflow_home import (
     airflow_home,
     fail_abandoned_runs,
     full_log,
-    is_held,
     is_paused,
-    only_one,
+    lock_file,
     set_up,
 )
 from pipeline.errors import TransientError, UserError
 from pipeline.params import load_params
 from pipeline.preflight import check_inputs
+from pipeline.system.locks import exclusive_lock, is_held
+from pipeline.system.processes import exit_code, kept, passing_on_signals, signal_name
 
-#: Signals after which Airflow is killed.
-MAX_SIGNALS = 20
+#: Seconds until Airflow must have ended that was told to.
+STOP_LIMIT = 20.0
 #: The logger through which Airflow passes a command's lines on, and what it says itself.
 COMMAND_LOGGER = "SubprocessHook"
 COMMAND_NOISE = re.compile(r"Tmp dir root|Running command:|Output:|Command exited with return code (?P<code>-?\d+)")
@@ -105,9 +103,9 @@ def run_pipeline(checkout: Path) -> int:
     """
     # Airflow reads params.yaml for its form, and would fail on a wrong one with less to say.
     check_inputs(load_params())
-    with only_one("run", "another `run`"):
+    with exclusive_lock(lock_file("run"), "another `run`") as lock:
         set_up(checkout)
-        if is_held("ui") and not is_paused():
+        if is_held(lock_file("ui")) and not is_paused():
             raise UserError(
                 f"the scheduler of the open Airflow page would run this too: pause the DAG {DAG_ID} there, "
                 "trigger the run on the page (with in_place), or close the page."
@@ -115,7 +113,7 @@ def run_pipeline(checkout: Path) -> int:
         fail_abandoned_runs()
         follower = Follower(airflow_home() / "logs")
         try:
-            code = _follow(follower)
+            code = _follow(follower, lock)
         finally:
             fail_abandoned_runs()
     if code:
@@ -123,42 +121,31 @@ def run_pipeline(checkout: Path) -> int:
     return code
 
 
-@contextmanager
-def _stopping(process: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """Pass SIGTERM and SIGINT on to Airflow as SIGTERM, every second until it ends; yields those received.
+def _follow(follower: Follower, lock: IO[str]) -> int:
+    """Run Airflow to its end; returns the exit code.
 
-    Airflow ends the command of the task at work, fails the run and ends by itself; between two tasks it does not heed.
+    Stopped, it ends the command of the task at work, fails the run and ends by itself; it heeds SIGTERM only, and not
+    between two tasks.
     """
-    received: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        process.send_signal(signal.SIGTERM if len(received) < MAX_SIGNALS else signal.SIGKILL)
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-    before: Mapping[int, Any] = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield received
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _follow(follower: Follower) -> int:
     command = airflow_command("dags", "test", DAG_ID, "--conf", json.dumps({"in_place": True}))
     environment = airflow_environment() | {"AIRFLOW__LOGGING__JSON_LOGS": "True"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
-    )
-    with _stopping(process) as received, full_log().open("a") as log:
+    with (
+        kept(
+            command, STOP_LIMIT, repeat=1.0, locks=[lock], env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process,
+        passing_on_signals(process, signal.SIGTERM) as received,
+        full_log().open("a") as log,
+    ):  # fmt: skip
         assert process.stdout
         for line in process.stdout:
             log.write(line)
             log.flush()
             follower.read(line)
-        returncode = process.wait()
+        returncode = exit_code(process)
     if received:
         return 128 + received[0]
+    if returncode > 128:
+        console.warn(f"Airflow was ended by {signal_name(returncode)}; run again to go on")
+        return returncode
     return (follower.exit_code or 1) if returncode else 0

@@ -4,17 +4,18 @@ With ``tracking.py`` the only module that imports mlflow, and only when somethin
 needs none.
 """
 
-import fcntl
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.state import shown_uri, state_folder
+from pipeline.system.locks import exclusive_lock
 from pipeline.system.server_faults import NOT_MLFLOW, Fault, classify
 
 #: Seconds and retries per request. Training must not wait for a server that is away; large files take their time.
@@ -55,9 +56,7 @@ def client() -> Any:
 def _database_to_oneself(path: Path) -> Iterator[None]:
     """One process at a time opens a database: two that create its tables at once destroy each other's work."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(path.with_name(f"{path.name}.lock"), "another process", inf):
             _try_database(path)
             yield
     except OSError as error:

@@ -1,13 +1,19 @@
 """How a command ended, told to whoever started it through DVC, which passes neither exit code nor message on."""
 
+import faulthandler
 import fcntl
 import json
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 #: Names the file in which a command leaves its exit code and error message.
 OUTCOME_FILE = "WSOL_OUTCOME_FILE"
+#: Exit code of what was killed: by hand, or by the kernel where memory ran out. It may succeed later.
+KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -17,10 +23,12 @@ class Outcome:
     Attributes:
         exit_code: its own; None where none failed, or none reported it, for example because it was killed.
         message: its error message, or empty.
+        shown: whether the user has seen the message; nobody could tell why a process was killed.
     """
 
     exit_code: int | None = None
     message: str = ""
+    shown: bool = True
 
 
 def leave_outcome(exit_code: int | str | None, message: str) -> None:
@@ -40,6 +48,45 @@ def leave_outcome(exit_code: int | str | None, message: str) -> None:
             stream.write(json.dumps({"exit_code": code, "message": message}))
 
 
+@contextmanager
+def noted(stage: str) -> Iterator[None]:
+    """Keep a note beside the outcome for as long as a stage works: of one that is killed it stays, as its only word.
+
+    A fault in a library, such as a segmentation fault, is written into it.
+    """
+    path = os.environ.get(OUTCOME_FILE)
+    if path is None:
+        yield
+        return
+    note = Path(f"{path}.{os.getpid()}")
+    with note.open("w") as stream:
+        stream.write(f"stage {stage} (process {os.getpid()})\n")
+        stream.flush()
+        faulthandler.enable(stream)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            note.unlink(missing_ok=True)
+
+
 def read_outcome(path: Path) -> Outcome:
-    """What :func:`leave_outcome` wrote, or an empty outcome."""
-    return Outcome(**json.loads(path.read_text())) if path.exists() else Outcome()
+    """What :func:`leave_outcome` wrote, or what a killed stage left, or an empty outcome."""
+    outcome = Outcome(**json.loads(path.read_text())) if path.exists() else Outcome()
+    notes = sorted(path.parent.glob(f"{path.name}.*"))
+    # Of processes that train together, those that remain are told to end when one was killed.
+    if notes and (outcome.exit_code is None or outcome.exit_code > 128):
+        return _killed(*notes[0].read_text().split("\n", 1))
+    return outcome
+
+
+def _killed(stage: str, fault: str) -> Outcome:
+    if fault:
+        return Outcome(1, f"{stage} crashed:\n{fault.strip()}", shown=False)
+    return Outcome(
+        KILLED,
+        f"{stage} was killed (signal 9) before it could say why. If nobody did that, memory ran out: free some, lower "
+        "the stage's batch_size or raise the container's limit. Run the same command again: a training goes on from "
+        "its last checkpoint.",
+        shown=False,
+    )

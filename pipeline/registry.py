@@ -4,17 +4,18 @@ A registered model has the name of its experiment. Each version is a tracked run
 architecture, with the run's metrics. ``champion`` is in use, ``previous`` was before it, ``challenger`` was tried last.
 """
 
-import fcntl
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import mlflow_client
 from pipeline.errors import TransientError, UserError
 from pipeline.state import state_folder
+from pipeline.system.locks import exclusive_lock
 from pipeline.tracking import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
 
 Alias = Literal["champion", "previous", "challenger"]
@@ -160,9 +161,7 @@ class Registry:
         Raises:
             ChampionChanged: another promotion came first.
         """
-        state_folder().mkdir(parents=True, exist_ok=True)
-        with (state_folder() / "registry.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(state_folder() / "registry.lock", "another promotion", inf):
             if self.aliases().get("champion") != champion:
                 raise ChampionChanged(
                     f"another run became champion of model {self.name} meanwhile; nothing was changed. Run again."

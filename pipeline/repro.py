@@ -7,16 +7,11 @@ stage running when it is itself stopped.
 import fcntl
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -25,9 +20,12 @@ from pipeline.errors import TransientError, UserError
 from pipeline.outcome import OUTCOME_FILE, Outcome, read_outcome
 from pipeline.params import load_params
 from pipeline.preflight import check_inputs
+from pipeline.system.keeper import STOPPING
+from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, wait_until_free
+from pipeline.system.processes import GRACE, exit_code, kept, passing_on_signals, signal_name
 
-#: Seconds between SIGTERM and SIGKILL: Airflow kills a cancelled task after 5 s, and nothing may outlive it.
-GRACE = 4.0
+#: DVC's exit code where a stage fails, whatever its own is.
+DVC_FAILED = 255
 
 
 def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> Outcome:
@@ -46,11 +44,20 @@ def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> 
         TransientError: another DVC process works in this folder.
     """
     _check_stage(stage)
-    check_inputs(load_params())
-    present = {path for outputs in _locked_outputs().values() for path in outputs if path.exists()}
     options = [*(["--single-item"] if single_item else []), *(["--force"] if force else [])]
-    returncode, reported = run_dvc(["repro", *options, *([stage] if stage else [])])
+    check_inputs(load_params())
+    with exclusive_lock(REPRO_LOCK, "another `repro`") as lock:
+        # A stage whose DVC was killed ends by itself; DVC would remove what it still writes.
+        wait_until_free(STAGE_LOCK, "a stage of this folder", 2 * GRACE)
+        return _reproduce(stage, options, lock)
+
+
+def _reproduce(stage: str, options: Sequence[str], lock: IO[str]) -> Outcome:
+    present = {path for outputs in _locked_outputs().values() for path in outputs if path.exists()}
+    returncode, reported = run_dvc(["repro", *options, *([stage] if stage else [])], lock)
     outcome = _outcome(returncode, reported)
+    if not outcome.shown:
+        console.fail(outcome.message)
     _tell_how_to_restore(present)
     return outcome
 
@@ -64,68 +71,26 @@ def _check_stage(stage: str) -> None:
         raise UserError(f"dvc.yaml has no stage {stage!r}; it has {', '.join(stages)}.")
 
 
-def run_dvc(arguments: Sequence[str]) -> tuple[int, Outcome]:
-    """Run DVC in its own process group; signals sent to this process reach the whole group.
+def run_dvc(arguments: Sequence[str], *locks: IO[str]) -> tuple[int, Outcome]:
+    """Run DVC; signals sent to this process reach its stage, and nothing is left when it has ended.
 
     Returns:
         DVC's exit code, or 128 + signal when this process was told to stop, and what the last stage left.
     """
     with tempfile.TemporaryDirectory() as folder:
         outcome = Path(folder) / "outcome.json"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments], env=environment() | {OUTCOME_FILE: str(outcome)}, process_group=0
-        )
-        with _forwarding_signals(process) as received:
-            returncode = process.wait()
-        if received:
-            _end_group(process.pid)
-            returncode = 128 + received[0]
-        return returncode, read_outcome(outcome)
+        variables = environment() | {OUTCOME_FILE: str(outcome)}
+        with (
+            kept([sys.executable, "-m", "dvc", *arguments], locks=locks, env=variables) as process,
+            passing_on_signals(process) as received,
+        ):
+            returncode = exit_code(process)
+        return 128 + received[0] if received else returncode, read_outcome(outcome)
 
 
 def environment() -> dict[str, str]:
     """This process's environment in which ``python`` is this interpreter, as the commands of dvc.yaml expect."""
     return dict(os.environ) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-
-
-@contextmanager
-def _forwarding_signals(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Pass SIGTERM and SIGINT on to the process's group; yields the list of those received."""
-    received: list[int] = []
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        _signal_group(process.pid, number)
-        # DVC waits for its stage: one that does not heed the signal must not keep this process here.
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
-
-    def kill(_number: int, _frame: FrameType | None) -> None:
-        _signal_group(process.pid, signal.SIGKILL)
-
-    handlers: Mapping[int, Any] = {signal.SIGTERM: forward, signal.SIGINT: forward, signal.SIGALRM: kill}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield received
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_group(group: int) -> None:
-    """DVC dies of a signal before its stage does: wait for the rest of the group, then kill it."""
-    deadline = time.monotonic() + GRACE
-    while _signal_group(group, 0) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    _signal_group(group, signal.SIGKILL)
-
-
-def _signal_group(group: int, number: int) -> bool:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _outcome(returncode: int, reported: Outcome) -> Outcome:
@@ -134,8 +99,12 @@ def _outcome(returncode: int, reported: Outcome) -> Outcome:
     Raises:
         TransientError: DVC could not start a stage because another process works here.
     """
-    if returncode in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT):
-        return Outcome(returncode, reported.message or ("interrupted" if returncode else ""))
+    if returncode == 0:
+        return Outcome(0)
+    if returncode - 128 in STOPPING:
+        return Outcome(returncode, "interrupted")
+    if 128 < returncode < DVC_FAILED:
+        return Outcome(returncode, f"DVC was ended by {signal_name(returncode)}; run again to go on", shown=False)
     if reported.exit_code:
         return reported
     if busy := _other_dvc_processes():

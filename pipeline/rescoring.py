@@ -4,11 +4,10 @@ Its model makes maps, boxes and scores in a workspace of its own; DVC's cache ke
 the same data is scored once.
 """
 
-import fcntl
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,26 @@ from pipeline import console
 from pipeline.contenders import recorded_params, scored
 from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.files import METRICS, MODELS, PREPARED, read_json
+from pipeline.outcome import KILLED
 from pipeline.params import load_params
 from pipeline.promotion import Contender
 from pipeline.publish import dvc
 from pipeline.registry import MODEL_FOLDER, download
 from pipeline.repro import environment
 from pipeline.state import state_folder
+from pipeline.system.locks import exclusive_lock
+from pipeline.system.processes import GRACE, run_kept
 from pipeline.workspace import create_workspace, remove_workspace
 
 #: The champion's own; all else is the challenger's.
 OWN = ("extract_cams.", "localize.", "train.crop")
 STAGES = ("extract_cams", "localize", "evaluate")
 #: What a stage's exit code says of its failure; any other is a fault of neither user nor server.
-FAILURES: Mapping[int, type[WsolError]] = {error.exit_code: error for error in (UserError, TransientError)}
+FAILURES: Mapping[int, type[WsolError]] = {
+    UserError.exit_code: UserError,
+    TransientError.exit_code: TransientError,
+    KILLED: TransientError,
+}
 
 
 def rescore(client: Any, champion: Any, challenger: Contender, metrics: tuple[str, ...]) -> Contender:
@@ -69,9 +75,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 @contextmanager
 def _workspace(name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
     """One at a time: a workspace replaces another of its name, which must be one that was left, not one in use."""
-    state_folder().mkdir(parents=True, exist_ok=True)
-    with (state_folder() / "rescore.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive_lock(state_folder() / "rescore.lock", "another rescoring", inf):
         folder = create_workspace(name, settings)
         try:
             yield folder
@@ -101,7 +105,7 @@ def _check_classes(folder: Path) -> None:
 def _run_stage(folder: Path, stage: str) -> None:
     command = [sys.executable, "-m", "pipeline", "repro", "--single-item", stage]
     # Its stdout is for machines; this command has a last line of its own.
-    code = subprocess.run(command, cwd=folder, env=environment(), stdout=sys.stderr).returncode
+    code = run_kept(command, grace=2 * GRACE, cwd=folder, env=environment(), stdout=sys.stderr)
     if code:
         failure = FAILURES.get(code, WsolError)
         raise failure(f"stage {stage} of the champion ended with exit code {code}; its message is above.")

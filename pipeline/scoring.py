@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,9 +226,18 @@ _scorer: _Scorer | None = None
 def _start_process(scorer: _Scorer) -> None:
     global _scorer
     _scorer = scorer
-    # The parent alone answers an interruption.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent alone answers an interruption, which the terminal sends to all.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's process whose parent was killed would wait for work for ever."""
+    if parent := parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _score_batch(batch: Batch) -> Tally:

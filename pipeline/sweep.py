@@ -23,7 +23,8 @@ from pipeline.preflight import check_inputs, check_writable
 from pipeline.state import state_folder
 from pipeline.sweep_space import Sweep, Trial
 from pipeline.sweep_tracking import SweepRun
-from pipeline.trial import only_one, run_trial
+from pipeline.system.locks import exclusive_lock
+from pipeline.trial import run_trial
 
 SPLITS = ("val", "test")
 
@@ -110,7 +111,7 @@ def run_sweep(sweep: Sweep) -> dict[str, Any]:
     """
     check_sweep(sweep)
     command = f"python -m pipeline sweep {sweep.source}"
-    with only_one(sweeps_folder() / f"{sweep.name}.lock", f"sweep {sweep.name}") as lock:
+    with exclusive_lock(sweeps_folder() / f"{sweep.name}.lock", f"sweep {sweep.name}") as lock:
         results = Results(sweep)
         experiment = sweep.trials[0].params.track.experiment
         parent = SweepRun(experiment, f"{results.key} {sweep.metric}", sweep.name, sweep.settings, command)

@@ -1,5 +1,6 @@
 """The pages: ports, the life of their processes, and a run triggered through Airflow's REST API."""
 
+import os
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import yaml
 from pipeline import dashboards
 from pipeline.dashboards import Server
 from pipeline.errors import UserError, WsolError
+from pipeline.system.locks import exclusive_lock
 from tests.processes import is_alive, wait_for, wait_for_pid
 from tests.servers import AirflowApi, free_port, webhook_server
 from tests.tiny_project import make_project, start_pipeline
@@ -35,11 +37,10 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path, monkeyp
     monkeypatch.setenv("WSOL_STATE", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     ports = {"--airflow-port": free_port(), "--mlflow-port": free_port(), option: taken_port}
-    with pytest.raises(
-        UserError, match=rf"port {taken_port} of 127.0.0.1 cannot be used .* choose another with {option}"
-    ):
+    advice = rf"process {os.getpid()} holds it \(.*\): stop that by `kill {os.getpid()}`, or .* with {option}"
+    with pytest.raises(UserError, match=rf"port {taken_port} of 127.0.0.1 cannot be used .*{advice}"):
         dashboards.serve(tmp_path, *ports.values())
-    assert not list(tmp_path.iterdir()), "nothing was started or written"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ui.lock"], "nothing was started"
 
 
 def server(name, code):
@@ -56,9 +57,11 @@ def test_all_processes_and_their_children_end_with_the_block(tmp_path, monkeypat
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)'], start_new_session=True)\n"
         f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid)); time.sleep(120)"
     )
-    with dashboards._running([server("a", parent), server("b", "import time; time.sleep(120)")]) as processes:
+    servers = [server("a", parent), server("b", "import time; time.sleep(120)")]
+    with exclusive_lock(tmp_path / "lock", "it") as lock, dashboards._running(servers, lock) as processes:
         child = wait_for_pid(tmp_path / "child")
-        pids = [process.pid for process in processes.values()]
+        keepers = [process.pid for process in processes.values()]
+        pids = [*keepers, *(child.pid for pid in keepers for child in psutil.Process(pid).children())]
         assert all(is_alive(pid) for pid in [child, *pids])
     assert not any(is_alive(pid) for pid in [child, *pids])
 
@@ -68,7 +71,8 @@ def test_a_process_that_ends_by_itself_is_an_error_that_names_its_log(tmp_path, 
     (tmp_path / "airflow/logs").mkdir(parents=True)
     with (
         pytest.raises(WsolError, match=rf"scheduler ended with exit code 3; see {tmp_path}/airflow/logs/scheduler.log"),
-        dashboards._running([server("scheduler", "print('why', flush=True); raise SystemExit(3)")]) as processes,
+        exclusive_lock(tmp_path / "lock", "it") as lock,
+        dashboards._running([server("scheduler", "print('why', flush=True); raise SystemExit(3)")], lock) as processes,
     ):
         dashboards._wait_until_up(["http://127.0.0.1:1/"], processes)
     assert (tmp_path / "airflow/logs/scheduler.log").read_text() == "why\n"
@@ -80,7 +84,7 @@ def listening_addresses(process):
 
 
 @contextmanager
-def pages(project):
+def pages(project, ended_by=signal.SIGTERM):
     """The pages of a project, as their process, their addresses and Airflow's API; ended behind the block."""
     ports = free_port(), free_port()
     process = start_pipeline(project, "ui", f"--airflow-port={ports[0]}", f"--mlflow-port={ports[1]}")
@@ -94,9 +98,9 @@ def pages(project):
         yield process, api
     finally:
         children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(ended_by)
         process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 128 + ended_by
     assert not any(is_alive(child.pid) for child in children)
 
 
@@ -129,7 +133,7 @@ def test_a_run_triggered_on_the_page_takes_its_overrides(project):
 
 @pytest.mark.slow
 def test_a_run_cancelled_on_the_page_has_failed_and_people_are_told_so(project, hook):
-    with pages(project) as (_, api):
+    with pages(project, ended_by=signal.SIGHUP) as (_, api):
         connection = {"connection_id": "wsol_webhook", "conn_type": "http", "host": f"{hook.url}/hook"}
         api("POST", "/api/v2/connections", connection)
         path = trigger(api, {"approval": True})

@@ -11,6 +11,7 @@ import pytest
 from pipeline import airflow_home
 from pipeline.embedded import Follower, run_pipeline
 from pipeline.errors import TransientError, UserError
+from pipeline.system.locks import exclusive_lock
 from tests.processes import is_alive, wait_for_pid
 from tests.tiny_project import make_project, pipeline, start_pipeline
 
@@ -101,12 +102,12 @@ def test_two_homes_have_different_secrets(home, tmp_path, monkeypatch):
     assert (tmp_path / "another/airflow/passwords.json").read_text() != first
 
 
-def test_a_second_user_of_the_home_is_told_to_wait(home):
-    with airflow_home.only_one("run", "another `run`"):
-        assert airflow_home.is_held("run")
-        with pytest.raises(TransientError, match="another `run` uses"), airflow_home.only_one("run", "another `run`"):
-            pass
-    assert not airflow_home.is_held("run")
+def test_a_second_user_of_the_home_is_told_to_wait(home, tmp_path):
+    with (
+        exclusive_lock(airflow_home.lock_file("run"), "it"),
+        pytest.raises(TransientError, match=rf"another `run` is at work already \(process {os.getpid()}\)"),
+    ):
+        run_pipeline(tmp_path)
 
 
 def know_dag(home, *, paused):
@@ -119,7 +120,8 @@ def know_dag(home, *, paused):
 def test_a_scheduler_that_would_take_part_is_refused(home, tmp_path):
     airflow_home.set_up(tmp_path)
     know_dag(home, paused=False)
-    with airflow_home.only_one("ui", "the page"), pytest.raises(UserError, match="pause the DAG wsol_retrain"):
+    pages = airflow_home.lock_file("ui")
+    with exclusive_lock(pages, "the page"), pytest.raises(UserError, match="pause the DAG wsol_retrain"):
         run_pipeline(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.outcome import OUTCOME_FILE, Outcome, leave_outcome, read_outcome
+from pipeline.outcome import OUTCOME_FILE, Outcome, leave_outcome, noted, read_outcome
 
 ROOT = Path(__file__).parents[1]
 #: Two processes of one training: the second fails, which ends the first one too.
@@ -64,6 +64,22 @@ def test_without_somebody_who_asks_nothing_is_left(path, monkeypatch):
     monkeypatch.delenv(OUTCOME_FILE)
     leave_outcome(2, "image a.jpg is damaged")
     assert not path.exists()
+
+
+def test_a_note_is_kept_while_a_stage_works_and_no_longer(path):
+    with pytest.raises(ZeroDivisionError), noted("train"):
+        assert read_outcome(path).exit_code == 137
+        raise ZeroDivisionError
+    assert read_outcome(path) == Outcome()
+
+
+def test_of_processes_that_train_together_the_killed_one_is_the_cause(path):
+    leave(path, 143, "")
+    path.with_name("outcome.json.12").write_text("stage train (process 12)\n")
+    assert read_outcome(path).exit_code == 137
+    path.write_text("")
+    leave(path, 2, "image a.jpg is damaged")
+    assert read_outcome(path) == Outcome(2, "image a.jpg is damaged")
 
 
 def test_of_processes_that_train_together_the_cause_is_heard(path, tmp_path):

@@ -1,13 +1,16 @@
 """`python -m pipeline repro` on a small project: exit codes, messages, signals, collisions."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.processes import is_alive, wait_for_pid
+from pipeline.system.keeper import STOPPING
+from tests.processes import is_alive, wait_for, wait_for_pid
 from tests.tiny_project import last_json, make_project, pipeline, start_pipeline
 
 
@@ -71,7 +74,7 @@ def test_a_failed_stage_leaves_its_message_for_whoever_asks(project, tmp_path):
     assert last_json(outcome.read_text()) == {"exit_code": 2, "message": "image a.jpg is damaged"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPPING)
 @pytest.mark.parametrize("mode", ["sleep", "deaf"])
 def test_a_signal_ends_the_stage_too(project, tmp_path, number, mode):
     pid_file = tmp_path / "pid"
@@ -81,6 +84,58 @@ def test_a_signal_ends_the_stage_too(project, tmp_path, number, mode):
     process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert not is_alive(stage)
+
+
+@pytest.fixture
+def training(project, tmp_path):
+    """A `repro` whose training sleeps, the training's process id, and the process ids in between by name."""
+    pid_file = tmp_path / "pid"
+    process = start_pipeline(
+        project, "repro", "--single-item", "--force", "train", MODE="sleep", PID_FILE=str(pid_file)
+    )
+    stage = wait_for_pid(pid_file)
+    [keeper] = psutil.Process(process.pid).children()
+    between = {"keeper": keeper.pid, "dvc": keeper.children()[0].pid, "stage": stage}
+    yield process, between
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(is_alive, between.values())), "the end of what the killed process left")
+
+
+def test_a_killed_stage_is_said_to_be_one_and_may_run_again(project, training):
+    process, pids = training
+    os.kill(pids["stage"], signal.SIGKILL)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 137
+    assert f"stage train (process {pids['stage']}) was killed (signal 9)" in said
+    assert "memory ran out" in said and "Traceback" not in said
+
+
+def test_a_crashed_stage_is_not_taken_for_a_killed_one(project, training):
+    process, pids = training
+    os.kill(pids["stage"], signal.SIGSEGV)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "crashed:\nFatal Python error: Segmentation fault" in said
+
+
+@pytest.mark.parametrize("victim", ["dvc", "keeper"])
+def test_a_killed_dvc_leaves_no_stage(project, training, victim):
+    process, pids = training
+    os.kill(pids[victim], signal.SIGKILL)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 137
+    assert "DVC was ended by SIGKILL; run again to go on" in said
+    assert not any(map(is_alive, pids.values()))
+
+
+def test_the_same_command_completes_what_a_killed_one_began(project, training):
+    process, pids = training
+    process.kill()
+    done = pipeline(project, "repro", "train")
+    assert done.returncode == 0, done.stderr
+    assert not any(map(is_alive, pids.values()))
+    assert (project / "models/model.pt").exists()
 
 
 def test_two_runs_in_one_folder_collide_with_a_retryable_error(project, tmp_path):
@@ -93,7 +148,7 @@ def test_two_runs_in_one_folder_collide_with_a_retryable_error(project, tmp_path
         first.terminate()
         first.communicate(timeout=30)
     assert second.returncode == 75
-    assert "another DVC process works in" in second.stderr
+    assert f"another `repro` is at work already (process {first.pid})" in second.stderr
 
 
 def test_an_unknown_stage_is_the_users_mistake(project):

@@ -1,7 +1,6 @@
 """The champion's workspace and stages, with the real ones replaced: test_checkout.py has these."""
 
 import shutil
-import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from pipeline import rescoring
 from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.files import write_json
 from pipeline.models.localizer import save_localizers
+from pipeline.system.processes import run_kept
 
 
 def test_two_that_score_one_champion_leave_each_other_alone(tmp_path, monkeypatch):
@@ -43,12 +43,12 @@ def test_two_that_score_one_champion_leave_each_other_alone(tmp_path, monkeypatc
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize(("code", "error"), [(2, UserError), (75, TransientError), (1, WsolError), (143, WsolError)])
+@pytest.mark.parametrize(
+    ("code", "error"), [(2, UserError), (75, TransientError), (137, TransientError), (1, WsolError)]
+)
 def test_a_stage_that_fails_passes_its_kind_of_fault_on(tmp_path, monkeypatch, code, error):
-    run = subprocess.run
-    monkeypatch.setattr(
-        subprocess, "run", lambda _command, **options: run([sys.executable, "-c", f"exit({code})"], **options)
-    )
+    command = [sys.executable, "-c", f"exit({code})"]
+    monkeypatch.setattr(rescoring, "run_kept", lambda _command, **options: run_kept(command, **options))
     with pytest.raises(WsolError, match=f"stage localize of the champion ended with exit code {code}") as caught:
         rescoring._run_stage(tmp_path, "localize")
     assert type(caught.value) is error

@@ -1,6 +1,7 @@
 """Scoring folders of maps: golden values through files, every format, every error, and the command itself."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from pipeline.errors import DataError, UserError
 from pipeline.mapfiles import BATCH
 from pipeline.scoring import Protocol, score
 from tests.golden import inputs
+from tests.processes import is_alive, wait_for
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "wsol_protocol.json").read_text())
@@ -329,3 +331,29 @@ def test_the_command_fails_without_a_traceback(box_maps, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "image_ids.txt does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+#: A pool as `score` makes it, of processes that wait.
+POOL = """\
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from pipeline.scoring import _start_process
+
+with ProcessPoolExecutor(2, get_context("fork"), _start_process, (None,)) as pool:
+    waiting = [pool.submit(time.sleep, 120) for _ in range(2)]
+    Path("pids").write_text(" ".join(str(pid) for pid in pool._processes))
+    time.sleep(120)
+"""
+
+
+def test_the_processes_of_a_pool_end_with_a_killed_parent(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", POOL], cwd=tmp_path, env=environment)
+    wait_for(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == 2, "the pool")
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert all(map(is_alive, pids))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not any(map(is_alive, pids)), "the end of the pool", 10)

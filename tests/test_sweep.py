@@ -14,7 +14,8 @@ from pipeline.errors import DataError, TransientError, UserError, WsolError
 from pipeline.mlflow_client import tracking_uri
 from pipeline.sweep import run_sweep
 from pipeline.sweep_space import read_sweep
-from pipeline.trial import Done, only_one
+from pipeline.system.locks import exclusive_lock
+from pipeline.trial import Done
 
 ROOT = Path(__file__).parents[1]
 LAMBDAS = [0.0, 0.1, 0.2]
@@ -248,6 +249,6 @@ def test_a_server_that_is_away_stops_the_sweep_before_its_first_trial(trials, mo
 
 
 def test_two_at_once_are_refused(trials, state):
-    with only_one(state / "sweeps/s.lock", "sweep s"), pytest.raises(TransientError, match="sweep s is at work"):
+    with exclusive_lock(state / "sweeps/s.lock", "sweep s"), pytest.raises(TransientError, match="sweep s is at work"):
         run()
     assert trials.ran == []

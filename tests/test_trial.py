@@ -1,14 +1,15 @@
 """One run in a workspace of its own: its result, its failure, and what a signal leaves."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from pipeline.errors import TransientError, WsolError
-from pipeline.trial import only_one, run_trial
-from tests.processes import is_alive, wait_for, wait_for_pid
+from pipeline.errors import WsolError
+from pipeline.system.keeper import STOPPING
+from pipeline.system.locks import exclusive_lock
+from pipeline.trial import run_trial
+from tests.processes import is_alive, wait_for_pid
 from tests.tiny_project import commit, make_project
 
 TRACK = """\
@@ -23,9 +24,10 @@ print('{"stage": "track", "run_id": "abc"}')
 RUN = """\
 from pathlib import Path
 
-from pipeline.trial import only_one, run_trial
+from pipeline.system.locks import exclusive_lock
+from pipeline.trial import run_trial
 
-with only_one(Path("lock"), "the sweep") as lock:
+with exclusive_lock(Path("lock"), "the sweep") as lock:
     run_trial("r", {"train.lambda": 0.7}, Path("params.yaml").read_text(), lock)
 """
 
@@ -56,7 +58,7 @@ def workspace_of(project):
 
 def test_a_trial_has_the_metrics_and_the_row_of_its_overrides(project, capfd):
     base = (project / "params.yaml").read_text()
-    with only_one(project / "lock", "it") as lock:
+    with exclusive_lock(project / "lock", "it") as lock:
         done = run_trial("r", {"seed": 3}, base, lock)
     assert (done.metrics, done.run_id) == ({"val": {"seed": 3}}, "abc")
     assert not workspace_of(project).exists()
@@ -67,7 +69,7 @@ def test_a_trial_has_the_metrics_and_the_row_of_its_overrides(project, capfd):
 
 def test_a_failed_trial_says_why(project, monkeypatch):
     monkeypatch.setenv("MODE", "2")
-    with only_one(project / "lock", "it") as lock, pytest.raises(WsolError, match=r"image a\.jpg is damaged"):
+    with exclusive_lock(project / "lock", "it") as lock, pytest.raises(WsolError, match=r"image a\.jpg is damaged"):
         run_trial("r", {"seed": 4, "train.lambda": 0.5}, (project / "params.yaml").read_text(), lock)
     assert not workspace_of(project).exists()
 
@@ -86,27 +88,20 @@ def started(project, tmp_path, monkeypatch):
     process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_stops_the_trial_and_leaves_its_workspace(project, started, number):
     process, stage = started
     process.send_signal(number)
     assert process.wait(30) == 128 + number
     assert not is_alive(stage)
     assert workspace_of(project).exists()
-    with only_one(project / "lock", "it"):
+    with exclusive_lock(project / "lock", "it"):
         pass
 
 
-def test_a_trial_whose_sweep_was_killed_keeps_others_out_until_it_is_stopped(project, started):
+def test_a_trial_whose_sweep_was_killed_ends_and_keeps_others_out_until_then(project, started):
     process, stage = started
     process.kill()
     process.wait()
-    with pytest.raises(TransientError, match=r"the sweep is at work already \(process \d+\)"):
-        only_one(project / "lock", "the sweep").__enter__()
-    assert is_alive(stage)
-    trial = int((project / "lock").read_text())
-    subprocess.run(["kill", str(trial)], check=True)
-    wait_for(lambda: not is_alive(trial), "the trial's end")
-    assert not is_alive(stage)
-    with only_one(project / "lock", "the sweep"):
-        pass
+    with exclusive_lock(project / "lock", "the sweep"):
+        assert not is_alive(stage)

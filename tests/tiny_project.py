@@ -13,15 +13,16 @@ WORK = """\
 import os, signal, sys, time
 from pathlib import Path
 
-from pipeline.outcome import leave_outcome
+from pipeline.outcome import leave_outcome, noted
 from pipeline.params import load_params
 
 mode = os.environ.get("MODE", "")
 Path("interpreter").write_text(sys.executable)
 if mode in ("sleep", "deaf"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else signal.SIG_DFL)
-    Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
-    time.sleep(120)
+    with noted("train"):
+        Path(os.environ["PID_FILE"]).write_text(str(os.getpid()))
+        time.sleep(120)
 if mode.isdigit():
     leave_outcome(int(mode), "image a.jpg is damaged")
     sys.exit(int(mode))

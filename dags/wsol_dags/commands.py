@@ -17,6 +17,8 @@ KILLED = (128 + 9, 128 + 15)
 AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
 #: Names the file in which a command leaves its exit code and error message.
 OUTCOME_FILE = "WSOL_OUTCOME_FILE"
+#: Names the process that a command ends with, whatever kills that.
+STARTER = "WSOL_STARTER"
 
 
 def workspace_arguments(form: Mapping[str, Param], context: Mapping[str, Any], pinned: bool = False) -> list[str]:

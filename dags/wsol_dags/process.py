@@ -13,11 +13,13 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from wsol_dags.commands import AIRFLOW_RUN, OUTCOME_FILE, failure, json_object, workspace_arguments
+from wsol_dags.commands import AIRFLOW_RUN, OUTCOME_FILE, STARTER, failure, json_object, workspace_arguments
 from wsol_dags.form import overrides, refuse_unknown_keys
 
 #: Seconds a cancelled command has to end by itself: Airflow kills the task, but not its children, after 5 s.
 GRACE = 4.5
+#: How a command ends whose stage (137), or which itself, somebody or the kernel killed.
+KILLED = (128 + signal.SIGKILL, -signal.SIGKILL)
 
 
 class CommandOperator(BaseOperator):
@@ -28,7 +30,7 @@ class CommandOperator(BaseOperator):
         folder: where it runs, absolute.
 
     Raises:
-        AirflowException: the command ended with 75; Airflow tries again.
+        AirflowException: the command ended with 75, or was killed, as where memory runs out; Airflow tries again.
         AirflowFailException: it ended with another code but 0; trying again would not help.
     """
 
@@ -39,6 +41,7 @@ class CommandOperator(BaseOperator):
         self.arguments = list(arguments)
         self.folder = folder
         self._hook = SubprocessHook()
+        self._cancelled = False
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Run the command; its lines become the task's log as they come."""
@@ -46,6 +49,7 @@ class CommandOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the command with all it started, before Airflow ends this task."""
+        self._cancelled = True
         process = self._hook.sub_process
         if process is None or process.poll() is not None:
             return
@@ -60,13 +64,14 @@ class CommandOperator(BaseOperator):
             outcome = Path(folder) / "outcome.json"
             result = self._hook.run_command(
                 [sys.executable, "-u", "-m", "pipeline", *arguments],
-                env=dict(os.environ) | {AIRFLOW_RUN: run_id, OUTCOME_FILE: str(outcome)},
+                env=dict(os.environ) | {AIRFLOW_RUN: run_id, OUTCOME_FILE: str(outcome), STARTER: str(os.getpid())},
                 cwd=self.folder,
             )
             if result.exit_code == 0:
                 return json_object(result.output)
             reported = json_object(outcome.read_text()) if outcome.exists() else {}
-        raise failure(self.task_id, result.exit_code, reported.get("message") or result.output)
+        passing = () if self._cancelled else KILLED
+        raise failure(self.task_id, result.exit_code, reported.get("message") or result.output, passing)
 
 
 class WorkspaceOperator(CommandOperator):

@@ -24,7 +24,7 @@ from pipeline.models.backbones import check_region_fits, load_pretrained
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
 from pipeline.params import Params, TrainParams
 from pipeline.tracking import LiveRun, live_run
-from pipeline.training.distributed import process_group, rank, start_per_gpu
+from pipeline.training.distributed import process_group, rank
 from pipeline.training.loop import Trainer
 from pipeline.training.resume import Checkpoint, train_key
 from pipeline.training.validation import LabelledImages
@@ -45,7 +45,6 @@ class _Training:
 
 def run(params: Params) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's figures."""
-    start_per_gpu()
     dataset, settings, key = read_dataset(), params.train, train_key(params)
     if rank() != 0:
         console.silence()

@@ -1,5 +1,6 @@
 """The operators of the `process` runtime on a folder with a stand-in for `python -m pipeline`."""
 
+import os
 import threading
 from types import SimpleNamespace
 
@@ -26,9 +27,10 @@ if what == "sleep":
 if what == "fail":
     open(os.environ["WSOL_OUTCOME_FILE"], "w").write(json.dumps({"exit_code": 2, "message": "lambda is\\nwrong"}))
     print("noise")
-    sys.exit(int(sys.argv[2]))
+    sys.exit(int(sys.argv[2])) if sys.argv[2].isdigit() else os.kill(os.getpid(), 9)
 print("working")
-print(json.dumps({"arguments": sys.argv[1:], "run": os.environ["WSOL_AIRFLOW_RUN"]}))
+print(json.dumps({"arguments": sys.argv[1:], "run": os.environ["WSOL_AIRFLOW_RUN"],
+    "starter": os.environ["WSOL_STARTER"]}))
 """
 CONTEXT = {"run_id": "manual__1"}
 
@@ -45,12 +47,20 @@ def command(folder, *arguments):
 
 
 def test_the_last_line_is_the_result_and_the_run_is_named(folder):
-    assert command(folder, "repro", "train").execute(CONTEXT) == {"arguments": ["repro", "train"], "run": "manual__1"}
+    answer = command(folder, "repro", "train").execute(CONTEXT)
+    assert answer == {"arguments": ["repro", "train"], "run": "manual__1", "starter": str(os.getpid())}
 
 
 def test_a_transient_fault_is_tried_again(folder):
     with pytest.raises(AirflowException, match="lambda is\nwrong") as error:
         command(folder, "fail", "75").execute(CONTEXT)
+    assert not isinstance(error.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("code", ["137", "kill"])
+def test_a_killed_stage_or_command_is_tried_again(folder, code):
+    with pytest.raises(AirflowException, match="lambda is\nwrong") as error:
+        command(folder, "fail", code).execute(CONTEXT)
     assert not isinstance(error.value, AirflowFailException)
 
 

@@ -1,0 +1,98 @@
+"""Locks between processes: one file each, held by ``flock``, so that none outlives its holder, however that ends."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import TransientError
+from pipeline.system.processes import is_running
+
+#: Seconds that are waited where the holder has ended but what it started is still being stopped.
+ENDING = 30.0
+#: A stage writes the outputs of its folder; so does whatever DVC runs before and after it.
+STAGE_LOCK = Path(".dvc/tmp/stage.lock")
+REPRO_LOCK = Path(".dvc/tmp/repro.lock")
+
+
+@contextmanager
+def exclusive_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[IO[str]]:
+    """Hold a lock file, in which the holder's process id stands, for as long as the block runs.
+
+    A process that inherits the open file holds the lock too: what a killed command leaves keeps others out until it is
+    gone.
+
+    Args:
+        path: of the file; it stays.
+        what: the subject of the message to those who come second.
+        patience: seconds to wait for a holder that is at work; ``inf`` waits as long as it takes.
+
+    Raises:
+        TransientError: it is held; the message names the process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        _acquire(stream, path, what, patience)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield stream
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock."""
+    if not path.exists():
+        return False
+    with path.open() as stream:
+        return not _try(stream)
+
+
+def wait_until_free(path: Path, what: str, patience: float) -> None:
+    """Return once nobody holds a lock.
+
+    Raises:
+        TransientError: it is still held after so many seconds; the message names the process.
+    """
+    if path.exists():
+        with path.open() as stream:
+            _acquire(stream, path, what, patience)
+
+
+def _acquire(stream: IO[str], path: Path, what: str, patience: float) -> None:
+    if patience == float("inf"):
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        return
+    start = time.monotonic()
+    while not _try(stream):
+        holder = _holder(stream)
+        at_work = holder is not None and is_running(holder)
+        if time.monotonic() - start >= (patience if at_work else max(patience, ENDING)):
+            raise _held(path, what, holder)
+        time.sleep(0.1)
+
+
+def _try(stream: IO[str]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(stream: IO[str]) -> int | None:
+    """The process id in a lock file; None where there is none, because its holder is about to write it."""
+    stream.seek(0)
+    text = stream.read()
+    return int(text) if text.isdigit() else None
+
+
+def _held(path: Path, what: str, holder: int | None) -> TransientError:
+    name = f"process {holder}" if holder else f"`fuser {path.absolute()}` names its process"
+    end = f"`kill {holder}`" if holder else "kill"
+    return TransientError(
+        f"{what} is at work already ({name}), it holds {path.absolute()}. Wait until that process ends, or stop it by "
+        f"{end}, and run the same command again."
+    )

@@ -1,0 +1,35 @@
+"""One stage at a time works in a folder, however it was started."""
+
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.errors import TransientError, UserError
+from pipeline.system.locks import STAGE_LOCK, exclusive_lock
+from tests.sample_result import write_params
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "GRACE", 0.1)
+    write_params(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage", cli.STAGES)
+def test_a_second_stage_is_refused_and_told_who_is_at_work(folder, stage):
+    with exclusive_lock(STAGE_LOCK, "it"):
+        refused = CliRunner().invoke(cli.app, [stage])
+    assert isinstance(refused.exception, TransientError)
+    assert f"a stage of {folder} is at work already (process {os.getpid()})" in str(refused.exception)
+    # Without the other one it goes as far as its inputs, which are not there.
+    assert isinstance(CliRunner().invoke(cli.app, ["localize"]).exception, UserError)
+
+
+def test_the_others_of_a_training_share_the_lock_of_the_first(folder, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with exclusive_lock(STAGE_LOCK, "it"), cli._workspace_to_itself("train"):
+        pass
