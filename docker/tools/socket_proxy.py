@@ -18,9 +18,17 @@ ENGINE = os.environ.get("PROXY_ENGINE", "/var/run/docker.sock")
 LISTEN = os.environ.get("PROXY_LISTEN", "/run/wsol/docker/docker.sock")
 LABEL = "wsol.task"
 LARGEST_BODY = 1 << 20
+#: Bytes of the engine's description of a container.
+LARGEST_DESCRIPTION = 1 << 22
+#: Seconds for a request to come, and for the engine to take a connection or to describe a container; what it then says
+#: of a container that works may take days.
+PATIENCE = 30.0
+#: Clients at once; a task has three.
+MOST_CLIENTS = 256
 
 #: A request line and a header without anything that one reader would take for an end of line and another would not.
 LINE = re.compile(r"(GET|HEAD|POST|DELETE) (/[!-~]*) HTTP/1\.[01]")
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 HEADER = re.compile(r"([\w-]+):[ \t]*([ -~\t]*)", re.ASCII)
 READING = re.compile(r"GET (/v[\d.]+)?/(_ping|version|images/json)|HEAD (/v[\d.]+)?/_ping", re.ASCII)
 CREATING = re.compile(r"POST (/v[\d.]+)?/containers/create", re.ASCII)
@@ -159,16 +167,38 @@ async def is_ours(container: str, rules: Rules) -> bool:
     """Whether the container of that path is a task of this stack, or there is none.
 
     The engine's own answer to a container that is not there is what Airflow understands.
+
+    Raises:
+        Refused: the engine's answer is anything but a description or 404.
     """
-    reader, writer = await asyncio.open_unix_connection(ENGINE)
-    writer.write(f"GET {container}/json HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-    await writer.drain()
-    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
-    writer.close()
-    if b" 200 " not in head.split(b"\r\n")[0] + b" ":
+    status, body = await described(container)
+    if status == 404:
         return True
-    found = json.loads(body)
-    return LABEL in (found["Config"]["Labels"] or {}) and found["HostConfig"]["NetworkMode"] in rules.networks
+    try:
+        _demand(status == 200, f"the engine describes {container} by status {status}")
+        found = json.loads(body)
+        return LABEL in (found["Config"]["Labels"] or {}) and found["HostConfig"]["NetworkMode"] in rules.networks
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(f"the engine's description of {container} cannot be read: {error!r}") from None
+
+
+async def described(container: str) -> tuple[int, bytes]:
+    """Status and body of the engine's description of a container."""
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_unix_connection(ENGINE)
+        try:
+            writer.write(f"GET {container}/json HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+            await writer.drain()
+            answer = b""
+            while chunk := await reader.read(1 << 16):
+                answer += chunk
+                _demand(len(answer) <= LARGEST_DESCRIPTION, f"the engine's description of {container} is too large")
+        finally:
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = STATUS.match(head)
+    _demand(status is not None, "the engine's answer cannot be read")
+    return int(status[1]) if status else 0, body
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:
@@ -197,24 +227,37 @@ def written(request: Request) -> bytes:
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rules: Rules) -> None:
-    """Answer one connection."""
-    with suppress(ConnectionError, asyncio.IncompleteReadError):
-        try:
-            request = await checked_request(await read_request(reader), rules)
-        except (Refused, ValueError, asyncio.LimitOverrunError) as refusal:
-            print(f"refused: {refusal}")
-            answer = json.dumps({"message": f"socket proxy: {refusal}"}).encode()
-            head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n"
-            writer.write(head.encode() + b"Connection: close\r\n\r\n" + answer)
-            await writer.drain()
-        else:
-            await pass_on(request, reader, writer)
-    writer.close()
+    """Answer one connection, and close it whatever happens."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            request = await read_request(reader)
+        request = await checked_request(request, rules)
+        await pass_on(request, reader, writer)
+    except (Refused, ValueError, asyncio.LimitOverrunError) as refusal:
+        await refuse(writer, "403 Forbidden", refusal)
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    except OSError as error:
+        # The engine is away, or somebody is too slow.
+        await refuse(writer, "503 Service Unavailable", error)
+    finally:
+        writer.close()
+
+
+async def refuse(writer: asyncio.StreamWriter, status: str, reason: Exception) -> None:
+    """Say why a request is not let through."""
+    print(f"refused: {reason!r}")
+    answer = json.dumps({"message": f"socket proxy: {reason or type(reason).__name__}"}).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n"
+    with suppress(ConnectionError):
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + answer)
+        await writer.drain()
 
 
 async def pass_on(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send a request to the engine and its answer back, until the engine or the client ends it."""
-    engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
+    async with asyncio.timeout(PATIENCE):
+        engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
     engine_writer.write(written(request))
     answer = asyncio.create_task(copy(engine_reader, writer))
     hung_up = asyncio.create_task(drop(reader))
@@ -240,9 +283,23 @@ async def drop(reader: asyncio.StreamReader) -> None:
 async def main() -> None:
     """Listen until stopped."""
     rules = Rules.from_environment()
+    clients = 0
+
+    async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal clients
+        clients += 1
+        try:
+            if clients > MOST_CLIENTS:
+                await refuse(writer, "503 Service Unavailable", Refused("too many clients at once"))
+                writer.close()
+            else:
+                await serve(reader, writer, rules)
+        finally:
+            clients -= 1
+
     Path(LISTEN).unlink(missing_ok=True)
     os.umask(0o007)
-    server = await asyncio.start_unix_server(lambda reader, writer: serve(reader, writer, rules), LISTEN)
+    server = await asyncio.start_unix_server(welcome, LISTEN)
     print(f"listening on {LISTEN}; image {rules.image}")
     async with server:
         await server.serve_forever()

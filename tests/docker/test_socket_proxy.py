@@ -1,5 +1,6 @@
 """The proxy of the Docker socket, in front of a stand-in for the engine."""
 
+import asyncio
 import http.client
 import importlib.util
 import json
@@ -130,6 +131,19 @@ def test_nothing_takes_the_hardening_back(key, nothing):
     assert check(**{key: nothing}) == passed_on(WANTED)
 
 
+#: Answers of an engine, by the container that is asked for, that say nothing of it.
+ODD = {
+    "in-trouble": (500, b'{"message": "no space left on device"}'),
+    "moved": (301, b""),
+    "denied": (401, b"{}"),
+    "no-json": (200, b"<html>"),
+    "no-object": (200, b"[]"),
+    "no-config": (200, b"{}"),
+    "no-labels": (200, b'{"Config": {"Labels": 5}, "HostConfig": {}}'),
+    "huge": (200, b" " * (5 << 20)),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers like an engine with two containers, of which one is a task's."""
 
@@ -144,7 +158,9 @@ class Handler(BaseHTTPRequestHandler):
         labels = {} if "postgres" in self.path else {"wsol.task": "x"}
         shown = {"Config": {"Labels": labels}, "HostConfig": {"NetworkMode": "tasks" if "mine" in self.path else "b"}}
         body = json.dumps(shown if found else {"message": "No such container"}).encode()
-        self.send_response(200 if found else 404)
+        asked = self.path.split("/")[-2]
+        body = ODD.get(asked, (0, body))[1]
+        self.send_response(ODD[asked][0] if asked in ODD else 200 if found else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -267,6 +283,69 @@ def test_other_containers_can_be_neither_seen_nor_stopped(ask, method, end, cont
 
 def test_a_container_that_is_not_there_is_the_engines_answer(ask):
     assert ask("DELETE", "/v1.41/containers/gone") == (404, '{"message": "No such container"}')
+
+
+@pytest.mark.parametrize("container", ODD)
+@pytest.mark.parametrize(("method", "end"), [("POST", "/start"), ("POST", "/attach"), ("GET", "/json")])
+def test_a_container_that_the_engine_does_not_describe_is_not_used(ask, container, method, end):
+    status, text = ask(method, f"/v1.41/containers/{container}{end}")
+    assert status == 403 and "socket proxy" in text
+    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.0"]
+
+
+def running(tmp_path, work, **patches):
+    """What `work` makes of a socket served by the proxy's own code, with other limits."""
+
+    async def served():
+        path = str(tmp_path / "limited.sock")
+        async with await asyncio.start_unix_server(lambda r, w: proxy.serve(r, w, RULES), path):
+            return await asyncio.wait_for(work(path), 20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in patches.items():
+            patch.setattr(proxy, name, value)
+        return asyncio.run(served())
+
+
+async def exchange(path, data):
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /_ping HTTP/1.1\r\nX: y", b"POST /containers/create HTTP/1.1\r\n"])
+def test_a_client_that_does_not_finish_its_request_is_sent_away(tmp_path, said):
+    answer = running(tmp_path, lambda path: exchange(path, said), PATIENCE=0.05)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("path_", [b"GET /_ping", b"POST /containers/mine/start"])
+def test_an_engine_that_is_away_is_said_to_be(tmp_path, path_):
+    request_ = path_ + b" HTTP/1.1\r\n\r\n"
+    answer = running(tmp_path, lambda path: exchange(path, request_), ENGINE=str(tmp_path / "none.sock"))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+def test_an_engine_that_does_not_describe_in_time_lets_nothing_through(tmp_path):
+    async def work(path):
+        async with await asyncio.start_unix_server(lambda *_: asyncio.sleep(10), str(tmp_path / "mute.sock")):
+            return await exchange(path, b"POST /containers/mine/start HTTP/1.1\r\n\r\n")
+
+    assert running(tmp_path, work, ENGINE=str(tmp_path / "mute.sock"), PATIENCE=0.05).startswith(b"HTTP/1.1 503 ")
+
+
+def test_too_many_clients_at_once_are_sent_away(listen):
+    held = [socket.socket(socket.AF_UNIX) for _ in range(proxy.MOST_CLIENTS)]
+    for connection in held:
+        connection.connect(str(listen))
+    late = socket.socket(socket.AF_UNIX)
+    late.connect(str(listen))
+    late.settimeout(20)
+    assert late.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+    for connection in [*held, late]:
+        connection.close()
 
 
 def test_a_harmful_container_is_refused_and_a_harmless_one_made(ask):
