@@ -13,6 +13,7 @@ from pipeline import dashboards
 from pipeline.airflow_home import airflow_home, password_file
 from pipeline.local import mlflow_home
 from pipeline.mlflow_client import client, experiment_id
+from pipeline.system.locks import exclusive_lock
 from tests.servers import free_port
 
 PASSWORD = "of-this-test"
@@ -35,7 +36,10 @@ def page(tmp_path_factory, empty_database):
         password_file().write_text(json.dumps({"admin": PASSWORD}))
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        with dashboards._running([dashboards._mlflow(port)]) as processes:
+        with (
+            exclusive_lock(folder / "lock", "it") as lock,
+            dashboards._running([dashboards._mlflow(port)], lock) as processes,
+        ):
             dashboards._wait_until_up([f"{url}/health"], processes)
             yield SimpleNamespace(url=url, state=state, outside=outside)
 
