@@ -73,7 +73,7 @@ def _workspace_to_itself(stage: str) -> AbstractContextManager[object]:
 
     A stage whose DVC was killed ends at once, so that the next one waits for it.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         return nullcontext()
     return exclusive_lock(STAGE_LOCK, f"a stage of {Path.cwd()}", 2 * GRACE)
 

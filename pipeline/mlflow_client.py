@@ -56,6 +56,7 @@ def client() -> Any:
 def _database_to_oneself(path: Path) -> Iterator[None]:
     """One process at a time opens a database: two that create its tables at once destroy each other's work."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_name(f"{path.name}.lock"), "another process", inf):
             _try_database(path)
             yield

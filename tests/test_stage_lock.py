@@ -30,6 +30,6 @@ def test_a_second_stage_is_refused_and_told_who_is_at_work(folder, stage):
 
 
 def test_the_others_of_a_training_share_the_lock_of_the_first(folder, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
     with exclusive_lock(STAGE_LOCK, "it"), cli._workspace_to_itself("train"):
         pass

@@ -4,11 +4,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from pipeline.errors import TransientError
+from pipeline.errors import TransientError, UserError
 from pipeline.system.processes import is_running
 
 #: Seconds that are waited where the holder has ended but what it started is still being stopped.
@@ -32,14 +32,26 @@ def exclusive_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[IO[
 
     Raises:
         TransientError: it is held; the message names the process.
+        UserError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
+    with _opened(path) as stream:
         _acquire(stream, path, what, patience)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        # The lock holds without the note, for which a full disk has no place.
+        with suppress(OSError):
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), str(os.getpid()).encode())
         yield stream
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError as error:
+        raise UserError(
+            f"the lock file {path.absolute()} cannot be written: {error.strerror}. Make that place writable and run "
+            "again."
+        ) from None
 
 
 def is_held(path: Path) -> bool:

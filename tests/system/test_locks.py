@@ -5,10 +5,11 @@ import subprocess
 import sys
 import time
 from math import inf
+from pathlib import Path
 
 import pytest
 
-from pipeline.errors import TransientError
+from pipeline.errors import TransientError, UserError
 from pipeline.system import locks
 from pipeline.system.locks import exclusive_lock, is_held, wait_until_free
 
@@ -96,6 +97,20 @@ def test_a_lock_without_a_process_id_is_explained_all_the_same(tmp_path, hold, m
     (tmp_path / "lock").write_text("")
     with pytest.raises(TransientError, match=r"`fuser .*/lock` names"), exclusive_lock(tmp_path / "lock", "it", 0.1):
         pass
+
+
+def test_a_place_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/lock", tmp_path):
+        told = f"lock file {path} cannot be written: (File exists|Is a directory)"
+        with pytest.raises(UserError, match=told), exclusive_lock(path, "it"):
+            pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+def test_a_full_disk_has_room_for_a_lock():
+    with exclusive_lock(Path("/dev/full"), "it"):
+        assert is_held(Path("/dev/full"))
 
 
 def test_a_file_that_is_not_there_is_not_held_and_not_made(tmp_path):
