@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import console
+from pipeline.data.names import alike
 from pipeline.errors import DataError, UserError, WsolError
 from pipeline.mapfiles import Batch, find_maps, protocol_map
 from pipeline.truth import NAMED, BoxTruth, MaskTruth, Truth, read_truth, some
@@ -186,6 +187,8 @@ def _require_match(maps: Path, mapped: list[str], positions: dict[str, int]) -> 
         )
     if extra:
         problems.append(f"{len(extra)} of {len(mapped)} maps belong to no image of the truth: {some(extra)}")
+    if hint := alike(missing, extra):
+        problems.append(f"{hint}. Rename one of the two")
     if problems:
         raise DataError("maps and truth do not match; nothing was scored.\n  " + "\n  ".join(problems))
 

@@ -6,14 +6,16 @@ The text files are those of Choe et al., "Evaluating weakly supervised object lo
 mask on an image's first line only.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.lists import read_lines
 from pipeline.data.loading import read_mask
+from pipeline.data.names import alike, path_flaw
 from pipeline.errors import DataError, UserError
 from pipeline.wsol.boxes import to_protocol
 
@@ -21,6 +23,8 @@ from pipeline.wsol.boxes import to_protocol
 NAMED = 10
 #: Above any side of an image, and far below where the conversion to integers would overflow.
 _MOST_PIXELS = 1e9
+#: A box may reach this many pixels over the image's edge: annotations are rounded, and count from 0 or from 1.
+TOLERANCE = 1.0
 
 
 def some(items: Sequence[str]) -> str:
@@ -91,24 +95,19 @@ Truth = BoxTruth | MaskTruth
 
 
 def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
-    """``(where, fields)`` of each line; an id may hold commas."""
-    if not path.is_file():
+    """``(where, fields)`` of each line; an id may hold commas and blanks."""
+    if not path.exists():
         raise UserError(
             f"{path} does not exist. --truth takes a folder with image_ids.txt, image_sizes.txt (boxes) and "
             "localization.txt, or with the manifest.parquet that `prepare` wrote."
         )
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}") from None
     width = columns.count(",")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            fields = [field.strip() for field in line.rsplit(",", width)]
-            if len(fields) != width + 1:
-                hint = " Masks are scored with --metric masks." if width == 4 and len(fields) == 3 else ""
-                raise DataError(f"{path}, line {number}: expected {columns}, found {line!r}.{hint}")
-            yield f"{path}, line {number}", fields
+    for number, line in read_lines(path):
+        image_id, *values = line.rsplit(",", width)
+        if len(values) != width:
+            hint = " Masks are scored with --metric masks." if width == 4 and len(values) == 2 else ""
+            raise DataError(f"{path}, line {number}: expected {columns}, found {line!r}.{hint}")
+        yield f"{path}, line {number}", [image_id, *values]
 
 
 def _numbers(where: str, fields: Sequence[str]) -> list[float]:
@@ -132,10 +131,13 @@ def _read_ids(folder: Path) -> dict[str, int]:
     return positions
 
 
-def _require_all(path: Path, positions: dict[str, int], seen: NDArray[np.bool_]) -> None:
+def _require_all(path: Path, positions: dict[str, int], seen: NDArray[np.bool_], unlisted: Collection[str]) -> None:
     missing = [image_id for image_id, position in positions.items() if not seen[position]]
     if missing:
-        raise DataError(f"{path} has no line for {len(missing)} of {len(positions)} images: {some(missing)}")
+        hint = alike(missing, unlisted)
+        raise DataError(
+            f"{path} has no line for {len(missing)} of {len(positions)} images: {some(missing)}{hint and f'. {hint}'}"
+        )
 
 
 def read_text_boxes(folder: Path) -> BoxTruth:
@@ -143,9 +145,10 @@ def read_text_boxes(folder: Path) -> BoxTruth:
 
     Raises:
         UserError: a file is missing.
-        DataError: a line is malformed, an image has no size or no box, or a box has its corners swapped.
+        DataError: a line is malformed, an image has no size or no box, or a box has its corners swapped or reaches
+            beyond its image.
     """
-    positions = _read_ids(folder)
+    positions, unlisted = _read_ids(folder), set[str]()
     sizes = np.zeros((len(positions), 2))
     for where, (image_id, *fields) in _rows(folder / "image_sizes.txt", "id,width,height"):
         size = _numbers(where, fields)
@@ -153,7 +156,9 @@ def read_text_boxes(folder: Path) -> BoxTruth:
             raise DataError(f"{where}: an image has no side of {min(size):g} pixels")
         if image_id in positions:
             sizes[positions[image_id]] = size
-    _require_all(folder / "image_sizes.txt", positions, sizes[:, 0] > 0)
+        else:
+            unlisted.add(image_id)
+    _require_all(folder / "image_sizes.txt", positions, sizes[:, 0] > 0, unlisted)
     owners, boxes = [], []
     for where, (image_id, *fields) in _rows(folder / "localization.txt", "id,x0,y0,x1,y1"):
         box = _numbers(where, fields)
@@ -162,17 +167,38 @@ def read_text_boxes(folder: Path) -> BoxTruth:
         if image_id in positions:
             owners.append(positions[image_id])
             boxes.append(box)
+        else:
+            unlisted.add(image_id)
     truth = _group_boxes(list(positions), sizes, np.array(owners, np.int64), np.array(boxes).reshape(-1, 4))
-    _require_all(folder / "localization.txt", positions, np.diff(truth.starts) > 0)
+    _require_all(folder / "localization.txt", positions, np.diff(truth.starts) > 0, unlisted)
     return truth
 
 
 def _group_boxes(
     image_ids: list[str], sizes: NDArray[np.float64], owners: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> BoxTruth:
+    _require_inside(image_ids, sizes[owners], owners, boxes)
     counts = np.bincount(owners, minlength=len(image_ids))
     starts = np.concatenate([[0], counts.cumsum()])
     return BoxTruth(image_ids, sizes, boxes[np.argsort(owners, kind="stable")], starts)
+
+
+def _require_inside(
+    image_ids: list[str], sizes: NDArray[np.float64], owners: NDArray[np.int64], boxes: NDArray[np.float64]
+) -> None:
+    """Raise a DataError where boxes ``(M, 4)`` reach beyond their images of ``sizes (M, 2)`` by more than rounding."""
+
+    def outside(sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray((boxes[:, :2] < -TOLERANCE).any(1) | (boxes[:, 2:] > sizes + TOLERANCE).any(1))
+
+    wrong = np.flatnonzero(outside(sizes))
+    if len(wrong):
+        named = [f"{image_ids[owners[k]]}: {boxes[k].tolist()} in {sizes[k].tolist()}" for k in wrong]
+        swapped = " Are width and height swapped?" if outside(sizes[:, ::-1])[wrong].mean() < 0.5 else ""
+        raise DataError(
+            f"{len(wrong)} of {len(boxes)} boxes reach beyond their image, x0 y0 x1 y1 in width, height: {some(named)}."
+            f"{swapped} Take boxes and sizes from the same source; nothing was scored."
+        )
 
 
 def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
@@ -182,22 +208,26 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
         UserError: a file is missing.
         DataError: a line is malformed, or an image or a mask file is missing.
     """
-    positions, root = _read_ids(folder), mask_root or folder
+    positions, root, unlisted = _read_ids(folder), mask_root or folder, set[str]()
     masks: list[list[Path]] = [[] for _ in positions]
     ignored: list[Path | None] = [None] * len(positions)
     for where, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
         if image_id.count(",") >= 2 and image_id.rsplit(",", 2)[0] in positions:
             raise DataError(f"{where}: expected id,mask,ignore, found a box. Boxes are scored with --metric boxes.")
-        if not mask:
+        if not mask.strip():
             raise DataError(f"{where}: expected id,mask,ignore, found no mask")
+        if flaw := path_flaw(mask) or path_flaw(ignore):
+            raise DataError(f"{where}: {flaw}. Paths of masks are relative to --mask-root.")
         if image_id not in positions:
+            unlisted.add(image_id)
             continue
         position = positions[image_id]
         if ignore and masks[position]:
             raise DataError(f"{where}: {image_id} has an ignore mask, which belongs on the image's first line only")
         masks[position].append(root / mask)
         ignored[position] = root / ignore if ignore else ignored[position]
-    _require_all(folder / "localization.txt", positions, np.array([bool(paths) for paths in masks]))
+    seen = np.array([bool(paths) for paths in masks])
+    _require_all(folder / "localization.txt", positions, seen, unlisted)
     truth = MaskTruth(list(positions), masks, ignored)
     truth.check_files()
     return truth

@@ -13,10 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UserError
+from pipeline.files import CAMS, METRICS, PREPARED, read_json
 from pipeline.mapfiles import BATCH
 from pipeline.scoring import Protocol, score
 from tests.golden import inputs
 from tests.processes import is_alive, wait_for
+from tests.sample_result import write_params, write_result, write_run
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "wsol_protocol.json").read_text())
@@ -252,6 +254,125 @@ def test_maps_damaged_within_their_shard_are_named_and_the_others_are_scored(tmp
         score(folder, truth, Protocol())
     assert f"{shard}, d0/003.jpg: cannot be read: " in str(error.value)
     assert f"{7 - damaged} of 7 images" in capsys.readouterr().err
+
+
+def bomb(path, shape=(10_000, 10_000, 10_000), descr="<f4", content=b""):
+    """A file of a hundred bytes whose header claims an array of any size."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+        stream.write(content)
+    return path
+
+
+class Trap:
+    """An object whose unpickling leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (bomb, r"claims shape \(10000, 10000, 10000\), 4,000,000,000,000 bytes; 536,870,912 are read"),
+        (
+            lambda path: bomb(path, (5000, 5000)),
+            r"claims shape \(5000, 5000\), 100,000,000 bytes, more than are stored",
+        ),
+        (lambda path: bomb(path, (-1, 5), content=bytes(20)), r"claims shape \(-1, 5\)"),
+        (lambda path: os.truncate(bomb(path, (1, 8192**2 + 1), "|b1"), 70 << 20), "at most 67,108,864 values"),
+        (lambda path: np.save(path, np.full((4, 4), np.inf)), r"expected values in \[0, 1\], found inf"),
+        (lambda path: np.save(path, np.array([[Trap(path.with_name("sprung"))]]), allow_pickle=True), "Python objects"),
+        (lambda path: np.save(path, np.full((4, 4), 0.5j)), "expected numbers, found complex128"),
+    ],
+)
+def test_maps_made_to_do_harm_are_named(tmp_path, make, reason):
+    truth = simple_truth(tmp_path / "truth", ["a", "b"])
+    maps = save_npy(tmp_path / "maps", {"b": np.eye(4)})
+    make(maps / "a.npy")
+    with pytest.raises(DataError, match=rf"1 of 2 images could not be scored:\n  \S+a\.npy: .*{reason}"):
+        score(maps, truth, Protocol())
+    assert not (maps / "sprung").exists()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("member", ["a", "maps", "image_ids"])
+def test_shards_made_to_do_harm_are_named(tmp_path, member):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    (tmp_path / "maps").mkdir()
+    with zipfile.ZipFile(tmp_path / "maps/0.npz", "w") as archive:
+        for name in {member, *({"maps", "image_ids"} if member != "a" else {})}:
+            archive.write(bomb(tmp_path / "bomb"), f"{name}.npy")
+    with pytest.raises(DataError, match=r"0\.npz.*its header claims shape \(10000, 10000, 10000\)"):
+        score(tmp_path / "maps", truth, Protocol())
+
+
+def test_a_shard_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    (tmp_path / "maps").mkdir()
+    np.savez_compressed(tmp_path / "maps/0.npz", image_ids=np.array(["a"]), maps=np.zeros((1, 1000, 1000)))
+    monkeypatch.setattr("pipeline.mapfiles.MAX_STACK_BYTES", 7_999_999)
+    with pytest.raises(DataError, match="8,000,000 bytes; 7,999,999 are read at a time"):
+        score(tmp_path / "maps", truth, Protocol())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["a.npy", "d/0.npz"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_only_regular_files_are_opened(tmp_path, name, make):
+    truth = simple_truth(tmp_path / "truth", ["a"])
+    (tmp_path / "maps/d").mkdir(parents=True)
+    make(tmp_path / "maps" / name)
+    np.save(tmp_path / "maps/b.npy", np.eye(4))
+    with pytest.raises(DataError, match=rf"are not regular files: {name}|maps and truth do not match"):
+        score(tmp_path / "maps", truth, Protocol())
+
+
+@pytest.mark.timeout(20)
+def test_links_are_followed_and_circles_are_not(tmp_path):
+    maps = {"d/a": np.eye(4), "e/d/a": np.eye(4)}
+    truth = simple_truth(tmp_path / "truth", list(maps))
+    folder = save_npy(tmp_path / "maps", {"d/a": maps["d/a"]})
+    (folder / "e").mkdir()
+    (folder / "e/d").symlink_to("../d")
+    (folder / "d/up").symlink_to("..")
+    assert score(folder, truth, Protocol())["images"] == 2
+
+
+def test_the_maps_of_this_pipeline_score_as_evaluate_scores_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    write_run(tmp_path)
+    write_result()
+    expected = read_json(METRICS / "metrics.json")
+    for split in ("val", "test"):
+        boxes = score(CAMS / split, PREPARED, Protocol(contours="single"))
+        assert boxes["images"] == expected[split]["images"]
+        assert {
+            f"max_box_acc_iou{100 * float(d):.0f}": acc for d, acc in boxes["max_box_acc"].items()
+        } == pytest.approx({k: v for k, v in expected[split].items() if k.startswith("max_box_acc_iou")}, abs=1e-9)
+        masks = score(CAMS / split, PREPARED, Protocol(metric="masks"))
+        assert masks["pxap"] == pytest.approx(expected[split]["pxap"], abs=1e-9)
+    assert score(CAMS, PREPARED, Protocol(), processes=2)["images"] == 15
+
+
+def test_raw_maps_that_are_not_numbers_are_named(tmp_path):
+    maps = np.full((1, 2, 4, 4), np.nan, np.float32)
+    (tmp_path / "maps").mkdir()
+    np.savez(tmp_path / "maps/0.npz", image_ids=np.array(["a"]), classes=np.zeros((1, 2), int), maps=maps)
+    with pytest.raises(DataError, match=r"0\.npz, a: NaN in 16 of 16 values"):
+        score(tmp_path / "maps", simple_truth(tmp_path / "truth", ["a"]), Protocol())
+
+
+def test_names_that_differ_in_their_unicode_form_are_pointed_out(tmp_path):
+    truth = simple_truth(tmp_path / "truth", ["M\u00fc/x.jpg"])
+    maps = save_npy(tmp_path / "maps", {"Mu\u0308/x.jpg": np.eye(4)})
+    with pytest.raises(DataError, match=r"1 of them exist under a name that differs only in Unicode form .*'Mu\\u0308"):
+        score(maps, truth, Protocol())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'descr': ('<f8'\n"])

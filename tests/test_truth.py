@@ -1,5 +1,6 @@
 """Reading ground truth: the field's text files and manifests."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -85,6 +86,45 @@ def test_masks_are_united_and_foreground_is_never_ignored(tmp_path):
     assert foreground.tolist() == [[True] * 4] * 2 + [[False] * 4] * 2
     assert ignored.tolist() == [[False] * 4] * 2 + [[True, True, False, False]] * 2
     assert not truth.read(1, 4)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [("0,0,50,90", r" Are width and height swapped\?"), ("-3,0,5,5", r"\. Take"), ("0,0,120,120", r"\. Take")],
+)
+def test_boxes_beyond_their_image_are_counted_and_named(tmp_path, box, reason):
+    files = {"image_ids": "a\nb\n", "image_sizes": "a,100,60\nb,100,60\n"}
+    folder = write_truth(tmp_path, **files, localization=f"a,0,0,101,61\na,-1,-1,5,5\nb,{box}\n")
+    with pytest.raises(
+        DataError, match=rf"1 of 3 boxes reach beyond their image, .*: b: \[.*\] in \[100.0, 60.0\].*{reason}"
+    ):
+        read_text_boxes(folder)
+
+
+@pytest.mark.parametrize("name", ["two  blanks", " around ", "no-break\u00a0space\u00a0", "line\u2028separator", "a,b"])
+def test_an_id_is_what_stands_before_the_numbers(tmp_path, name):
+    files = {"image_ids": f"{name}\n", "image_sizes": f"{name},9, 9\n", "localization": f"{name}, 0,0,4,4\r\n"}
+    assert read_text_boxes(write_truth(tmp_path, **files)).image_ids == [name]
+
+
+def test_ids_that_differ_in_their_unicode_form_are_pointed_out(tmp_path):
+    files = {"image_ids": "M\u00fc\n", "image_sizes": "Mu\u0308,9,9\n", "localization": "M\u00fc,0,0,4,4\n"}
+    with pytest.raises(DataError, match=r"image_sizes\.txt has no line for 1 of 1 .* differs only in Unicode form"):
+        read_text_boxes(write_truth(tmp_path, **files))
+
+
+@pytest.mark.parametrize("path", ["../m.png", "/etc/passwd", "a/../../m.png"])
+def test_masks_lie_below_their_root(tmp_path, path):
+    for line in (f"a,{path},", f"a,m.png,{path}"):
+        with pytest.raises(DataError, match="line 1: the path leads out of the image root"):
+            read_text_masks(write_truth(tmp_path, image_ids="a\n", localization=line), None)
+
+
+@pytest.mark.timeout(20)
+def test_a_mask_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m.png")
+    with pytest.raises(DataError, match=r"1 of 1 masks do not exist"):
+        read_text_masks(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"), None)
 
 
 def test_a_byte_order_mark_belongs_to_no_id(tmp_path):

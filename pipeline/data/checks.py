@@ -98,9 +98,10 @@ def _checked_box(
     x0, y0, x1, y1 = box
     inside = x0 >= -TOLERANCE and y0 >= -TOLERANCE and x1 <= width + TOLERANCE and y1 <= height + TOLERANCE
     if not (inside and x0 < x1 and y0 < y1):
+        turned = 0 <= x0 < x1 <= height and 0 <= y0 < y1 <= width
         raise DataError(
             f"box x0={x0:g} y0={y0:g} x1={x1:g} y1={y1:g} of image {sample.image_id} does not lie in the image "
-            f"of {width}×{height} pixels"
+            f"of {width}×{height} pixels{'; are width and height swapped?' if turned else ''}"
         )
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
 
