@@ -98,8 +98,13 @@ class SplitScorer:
         }
         return covered if image.part is None else covered | {"part_coverage": coverage(foreground, image.part)}
 
-    def metrics(self) -> dict[str, float]:
-        """All metrics that apply to this split, percentages 0–100, entropy in nats."""
+    def metrics(self, *, tau_chosen_here: bool = False) -> dict[str, float]:
+        """All metrics that apply to this split, percentages 0–100, entropy in nats.
+
+        Args:
+            tau_chosen_here: the threshold is the best one for these very images. Accuracies at it are then biased
+                upwards, and no interval around them is given: it would be read as that of other images.
+        """
         result = {
             "images": float(len(self.rows)),
             "entropy": float(self._column("entropy").mean()),
@@ -107,7 +112,8 @@ class SplitScorer:
             **_with_interval("cls_top5", self._column("top5_correct")),
         }
         if self.single.images == len(self.rows):
-            result |= self._box_metrics()
+            boxes = self._box_metrics()
+            result |= {k: v for k, v in boxes.items() if not (tau_chosen_here and k.endswith(("_low", "_high")))}
         if all("object_coverage" in row for row in self.rows):
             result |= {"pxap": self.pixels.value(), "pxap_interval": self.interval}
         for name in ("part_coverage", "object_coverage", "background_share"):
@@ -148,7 +154,7 @@ class SplitScorer:
 
 
 def _with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
-    """An accuracy with the ends of its 95 % bootstrap interval over images."""
+    """An accuracy with the ends of its 95 % interval (see :func:`pipeline.wsol.bootstrap.interval`)."""
     low, high = interval(hits)
     return {name: percent(hits), f"{name}_low": low, f"{name}_high": high}
 

@@ -1,8 +1,8 @@
 """The decision whether a challenger takes the champion's place, made of numbers alone.
 
 Both are scored on the same images by the same protocol; the primary metric must rise by a least gain, with a paired
-bootstrap interval (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13) above zero, and no guard
-metric may fall by more than a tolerance. Accuracies are in percent, differences in points of percent.
+interval (:func:`pipeline.wsol.bootstrap.paired_difference`) above zero, and no guard metric may fall by more than a
+tolerance. Accuracies are in percent, differences in points of percent.
 """
 
 from collections.abc import Iterator, Mapping

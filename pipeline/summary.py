@@ -17,7 +17,7 @@ ROWS = (
     ("center_gaussian_max_box_acc_iou50", "centred Gaussian, MaxBoxAcc"),
     ("full_image_iou50", "full-image box"),
 )
-SOURCES = {"val": "chosen on val", "fixed": "from localize.threshold"}
+SOURCES = {"val": "chosen on val, whose boxes have no interval for that reason", "fixed": "from localize.threshold"}
 
 
 def show_summary() -> None:
@@ -28,7 +28,9 @@ def show_summary() -> None:
     """
     metrics = read_json(METRICS / "metrics.json")
     console.table(
-        "Result in percent, boxes at IoU 0.5, with 95 % intervals", ("", "val", "test"), summary_rows(metrics)
+        "Result in percent, boxes at IoU 0.5, with exact 95 % intervals",
+        ("", "val", "test"),
+        summary_rows(metrics),
     )
     console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
     if (page := REPORT / "index.html").exists():

@@ -117,8 +117,18 @@ def test_intervals_hold_their_accuracy_and_narrow_with_more_images():
     few, many = (score(*[scored(str(i), label=i % 2) for i in range(count)]).metrics() for count in (10, 200))
     for metrics in (few, many):
         assert metrics["top1_loc_iou50_low"] < metrics["top1_loc_iou50"] == 50 < metrics["top1_loc_iou50_high"]
-        assert metrics["gt_known_iou50_low"] == metrics["gt_known_iou50_high"] == 100
+        assert metrics["gt_known_iou50_low"] < metrics["gt_known_iou50"] == metrics["gt_known_iou50_high"] == 100
+    assert few["gt_known_iou50_low"] < many["gt_known_iou50_low"]
     assert many["cls_top1_high"] - many["cls_top1_low"] < few["cls_top1_high"] - few["cls_top1_low"]
+
+
+def test_where_the_threshold_was_chosen_only_what_does_not_depend_on_it_has_an_interval():
+    scorer = score(scored("a"), scored("b", label=1))
+    chosen, fixed = scorer.metrics(tau_chosen_here=True), scorer.metrics()
+    with_interval = {name.removesuffix("_low") for name in chosen if name.endswith("_low")}
+    assert with_interval == {"cls_top1", "cls_top5"}
+    assert fixed | chosen == fixed
+    assert {name.rpartition("_")[2] for name in fixed.keys() - chosen.keys()} == {"low", "high"}
 
 
 def test_entropy_in_nats():

@@ -43,7 +43,9 @@ def run(params: Params) -> dict[str, Any]:
         images = _images(dataset, split)
         for image in console.progress(images, len(dataset.split(split)), f"scoring {split}"):
             scorer.add(image)
-    metrics = {split: scorer.metrics() for split, scorer in scorers.items()}
+    metrics = {
+        split: scorer.metrics(tau_chosen_here=chosen["threshold_source"] == split) for split, scorer in scorers.items()
+    }
     write_json(METRICS / "metrics.json", chosen | metrics)
     write_csv(METRICS / "threshold_curve.csv", _curves(scorers))
     write_parquet(METRICS / "per_image.parquet", _per_image(scorers))
