@@ -12,11 +12,20 @@ revision=$(git rev-parse HEAD)
 version=${WSOL_VERSION:-$(git rev-parse --short=12 HEAD)}
 git archive HEAD dags docker dvc.yaml params.yaml | tar -x -C "$context"
 git bundle create -q "$context/repository.bundle" HEAD
-for image in ${*:-tools postgres mlflow airflow pipeline}; do
-  echo "building wsol/$image:$version"
-  DOCKER_BUILDKIT=1 docker build --file "$context/docker/$image/Dockerfile" --tag "wsol/$image:$version" \
+build() {
+  echo "building wsol/$1:$version"
+  DOCKER_BUILDKIT=1 docker build --file "$context/docker/$1/Dockerfile" --tag "wsol/$1:$version" \
     --build-arg BASE_IMAGE="${BASE_IMAGE:-debian:bookworm-slim}" --network "${BUILD_NETWORK:-default}" \
-    --build-arg GIT_REVISION="$revision" --label "org.opencontainers.image.title=WSOL $image" \
+    --build-arg GIT_REVISION="$revision" --label "org.opencontainers.image.title=WSOL $1" \
     --label "org.opencontainers.image.revision=$revision" --label "org.opencontainers.image.version=$version" \
     ${BUILD_CA:+--secret "id=ca,src=$BUILD_CA"} "$context"
+}
+# All at once: they wait for downloads, and the engine does once what several need.
+builds=
+for image in ${*:-tools postgres mlflow airflow pipeline}; do
+  build "$image" &
+  builds="$builds $!"
 done
+failed=
+for build in $builds; do wait "$build" || failed=1; done
+test -z "$failed"

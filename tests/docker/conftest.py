@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def images(engine, project, tmp_path_factory):
+def built(engine, project, tmp_path_factory):
     """All images, built; returns their names by image."""
     authority = tmp_path_factory.mktemp("authority") / "ca.pem"
     given = Path(os.environ.get("BUILD_CA") or os.environ.get("PIP_CERT") or "/etc/ssl/certs/ca-certificates.crt")
@@ -82,6 +83,27 @@ def images(engine, project, tmp_path_factory):
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     return {name: f"wsol/{name}:test" for name in ("tools", "postgres", "mlflow", "airflow", "pipeline")}
+
+
+@pytest.fixture(scope="session")
+def planted(built):
+    """By image, in how many lines of it the planted secret stands; looked for while other tests wait."""
+    pool, engine = ThreadPoolExecutor(1), dict(os.environ)
+    yield {name: pool.submit(_count_planted, image, engine) for name, image in built.items()}
+    pool.shutdown(cancel_futures=True)
+
+
+def _count_planted(image, engine):
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE, env=engine) as save:
+        found = subprocess.run(["grep", "-a", "-c", PLANTED], stdin=save.stdout, capture_output=True, text=True)
+    assert save.returncode == 0
+    return int(found.stdout)
+
+
+@pytest.fixture(scope="session")
+def images(built, planted):
+    """All images by their names; the search of them has begun."""
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -55,11 +55,12 @@ class Stack:
         }
 
     def rows(self, experiment: str = "wsol") -> list[dict[str, Any]]:
-        """MLflow's runs of an experiment."""
+        """MLflow's runs of an experiment, as they began; a database orders what began at once as it likes."""
         by_name = f"experiments/get-by-name?experiment_name={experiment}"
         found = self._ask_mlflow("GET", by_name)["experiment"]["experiment_id"]
         wanted = {"experiment_ids": [found], "max_results": 100}
-        return list(self._ask_mlflow("POST", "runs/search", wanted).get("runs", []))
+        runs = self._ask_mlflow("POST", "runs/search", wanted).get("runs", [])
+        return sorted(map(_ordered, runs), key=lambda run: (run["info"]["start_time"], run["info"]["run_id"]))
 
     def champion(self, model: str = "wsol") -> str:
         """The run whose model has the alias ``champion``."""
@@ -103,6 +104,12 @@ class Stack:
     def _in_work(self) -> list[str]:
         image = f"wsol/pipeline:{self.env['WSOL_VERSION']}"
         return ["run", "--rm", "--network=none", f"--volume={self.name}_work:/srv/wsol", image]
+
+
+def _ordered(run: dict[str, Any]) -> dict[str, Any]:
+    """A run of MLflow with its params, metrics and tags by name: the answer has them as the database found them."""
+    data = {kind: sorted(pairs, key=lambda pair: pair["key"]) for kind, pairs in run["data"].items()}
+    return run | {"data": data}
 
 
 class Run:

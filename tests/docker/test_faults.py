@@ -10,7 +10,7 @@ from tests.docker.stack import docker, wait_for
 
 pytestmark = pytest.mark.container
 #: Long enough to be interrupted: an epoch, with its checkpoint, takes some tenths of a second.
-LONG = {"train.epochs": 60, "train.lr": 0.001}
+LONG = {"train.epochs": 40, "train.lr": 0.001}
 RESUMED = "going on from the checkpoint after epoch"
 
 

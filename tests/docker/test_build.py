@@ -1,0 +1,32 @@
+"""Building the images, with a stand-in for docker's command line."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.project import ROOT
+
+IMAGES = {"tools", "postgres", "mlflow", "airflow", "pipeline"}
+#: Notes the tag it is asked for; one of them cannot be built.
+DOCKER = """#!/bin/sh
+while [ "$1" != --tag ]; do shift; done
+echo "$2" >>"$BUILT"
+test "$2" != "$BROKEN"
+"""
+
+
+@pytest.mark.parametrize("broken", ["", "tools", "mlflow", "pipeline"])
+def test_every_image_is_built_and_one_that_fails_is_not_passed_over(tmp_path, broken):
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    variables = {
+        "PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "WSOL_VERSION": "1",
+        "BUILT": str(tmp_path / "built"), "BROKEN": f"wsol/{broken}:1", "TMPDIR": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(["sh", ROOT / "docker/build.sh"], env=os.environ | variables, capture_output=True, text=True)
+    assert (done.returncode != 0) == bool(broken)
+    assert set((tmp_path / "built").read_text().split()) == {f"wsol/{name}:1" for name in IMAGES}
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "built"}, "the context is removed"
