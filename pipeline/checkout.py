@@ -11,7 +11,7 @@ import yaml
 
 from pipeline import console, mlflow_client
 from pipeline.errors import UserError
-from pipeline.files import MODELS
+from pipeline.files import MODELS, RECORD
 from pipeline.provenance import file_md5
 from pipeline.publish import default_remote, dvc
 from pipeline.registry import MODEL_FOLDER, download, get_run
@@ -97,7 +97,7 @@ def _outs(lock: Path) -> Iterator[Mapping[str, Any]]:
 
 def _restore_model(client: Any, run: Any, outs: Mapping[Path, Mapping[str, Any]], folder: Path) -> None:
     """The model is among the run's artifacts as well; it is taken where it is the one of the lock file."""
-    for path in (MODELS / "model.pt", MODELS / "training.json"):
+    for path in (MODELS / "model.pt", MODELS / RECORD, MODELS / "training.json"):
         if path not in outs or (folder / path).exists():
             continue
         holder = run.data.tags.get(MODEL_RUN, run.info.run_id)

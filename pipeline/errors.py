@@ -34,3 +34,9 @@ class TransientError(WsolError):
     """A fault outside the pipeline that may pass; ``EX_TEMPFAIL`` of ``sysexits.h``."""
 
     exit_code = 75
+
+
+def reason(error: Exception) -> str:
+    """What another library's exception says, in one line; its type where it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -10,15 +10,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
+from pipeline.schemas import parse_json
 
 if TYPE_CHECKING:
     # Every command imports this module, most handle no table, and importing pandas takes a second.
@@ -30,6 +31,9 @@ CAMS = Path("cams")
 BOXES = Path("boxes")
 METRICS = Path("metrics")
 REPORT = Path("report")
+
+#: In each of these folders: what the files beside it were made from (:mod:`pipeline.records`).
+RECORD = "record.json"
 
 EVALUATED_SPLITS = ("val", "test")
 #: Images per shard of `cams/` and `boxes/`: what a stage holds in memory at a time.
@@ -49,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise Unwritable(path, error) from None
     finally:
         if "temporary" in locals():
             temporary.unlink(missing_ok=True)
@@ -60,37 +64,87 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it takes the place of the folder ``path`` when the block ends well.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written; the old one is in its place.
     """
+    with _workplace(path, path.parent) as (new, old):
+        yield new
+        _swap([(new, path)], old)
+
+
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; its files take their places in ``folder`` when the block ends well: all, or none.
+
+    The record comes last: without it a command that was killed in between is noticed.
+
+    Raises:
+        UserError: a file cannot be written; the old ones are in their places.
+    """
+    with _workplace(folder, folder) as (new, old):
+        yield new
+        files = sorted(new.iterdir(), key=lambda file: (file.name == RECORD, file.name))
+        _swap([(file, folder / file.name) for file in files], old)
+
+
+@contextmanager
+def _workplace(path: Path, place: Path) -> Iterator[tuple[Path, Path]]:
+    """Two empty folders in ``place``, for what is new and what is replaced; they are gone when the block ends."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*"):
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.glob(f".{path.name}.*"):
             shutil.rmtree(left, ignore_errors=True)  # by a run that was killed
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=place))
+        new, old = temporary / "new", temporary / "old"
+        try:
+            new.mkdir()
+            old.mkdir()
+            yield new, old
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            with suppress(OSError):  # the old files, where they could not be put back, are not removed
+                old.rmdir()
+                temporary.rmdir()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise Unwritable(path, error) from None
+    except Unwritable as inside:  # the name it knows is the temporary one
+        raise Unwritable(path, inside.error) from None
+
+
+def _swap(moves: Sequence[tuple[Path, Path]], aside: Path) -> None:
+    """Rename each first path to its second and remove what lay there; where a rename fails, all is put back."""
     try:
-        temporary.chmod(0o755)
-        yield temporary
-        if path.exists() or path.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            path.replace(old / path.name)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for new, place in moves:
+            if os.path.lexists(place):
+                place.replace(aside / place.name)
+            new.replace(place)
+    except BaseException:  # a signal may end it anywhere: what was done is seen by what lies where
+        for new, place in moves:
+            if not os.path.lexists(new):
+                place.replace(new)
+            if os.path.lexists(aside / place.name):
+                (aside / place.name).replace(place)
+        raise
+    for _, place in moves:
+        _remove(aside / place.name)
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path.absolute()}: {error.strerror or error}"
-        f"{f' ({error.filename})' if error.filename else ''}. Free or make writable that place and run again; "
-        "what was there before is unchanged."
-    )
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Unwritable(UserError):
+    """A file or folder cannot be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"cannot write {path.absolute()}: {error.strerror or error}"
+            f"{f' ({error.filename})' if error.filename else ''}. Free or make writable that place and run again; "
+            "what was there before is unchanged."
+        )
+        self.error = error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -118,10 +172,20 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file that an earlier stage wrote; UserError where it is missing or damaged."""
+def content(path: Path) -> bytes:
+    """The bytes of a file that an earlier stage wrote."""
+    return existing(path).read_bytes()
+
+
+def read_json(path: Path, schema: Any, read: Callable[[Path], bytes] = content) -> Any:
+    """Parse a JSON file; UserError where it is missing or damaged.
+
+    Args:
+        schema: a model, or any other type, that it must fit.
+        read: gives the file's content, as :meth:`pipeline.records.Inputs.read` does, which verifies it.
+    """
     with reading(path):
-        return json.loads(path.read_text())
+        return parse_json(read(path), schema)
 
 
 def existing(path: Path) -> Path:
@@ -140,11 +204,12 @@ def reading(path: Path) -> Iterator[None]:
     existing(path)
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # the readers raise a dozen unrelated types
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path.absolute()} is damaged: {reason}. Remove it and run `python -m pipeline repro`, which brings it "
-            "back from the cache or makes it anew."
+            f"{path.absolute()} is damaged: {reason(error)}. Remove it and run `python -m pipeline repro`, which "
+            "brings it back from the cache or makes it anew."
         ) from None
 
 
@@ -170,9 +235,15 @@ def write_shard(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]]) -
 def read_shards(folder: Path) -> Iterator[dict[str, NDArray[Any]]]:
     """The shards of a folder in order, one in memory at a time."""
     for path in sorted(existing(folder).glob("*.npz")):
-        with reading(path), np.load(path, allow_pickle=False) as arrays:
-            shard = dict(arrays)
+        with reading(path):
+            shard = parse_shard(content(path))
         yield shard
+
+
+def parse_shard(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of a shard from the content of its file."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def weights_file(path: str) -> Path:

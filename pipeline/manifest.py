@@ -1,6 +1,6 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UserError
-from pipeline.files import PREPARED, read_json, reading, write_json, write_parquet
+from pipeline.files import PREPARED, content, read_json, reading, write_json, write_parquet
+from pipeline.schemas import MANIFEST, DatasetFacts, parse_table
 
 #: Columns of ``manifest.parquet``, one row per image. Paths are relative to the image root; boxes are a list of
 #: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
-COLUMNS = ("image_id", "path", "split", "labels", "width", "height", "boxes", "mask", "ignore_mask", "part_mask")
+COLUMNS = tuple(MANIFEST)
 SPLITS = ("train", "val", "test")
 
 
@@ -72,22 +73,32 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     write_json(folder / "dataset.json", facts)
 
 
-def read_dataset(folder: Path = PREPARED, root: Path | None = None) -> Dataset:
-    """Read what ``prepare`` wrote; ``root`` takes the place of the image root it noted.
+def read_dataset(folder: Path = PREPARED, root: Path | None = None, read: Callable[[Path], bytes] = content) -> Dataset:
+    """Read what ``prepare`` wrote.
+
+    Args:
+        root: in place of the image root that was noted.
+        read: gives a file's content, as :meth:`pipeline.records.Inputs.read` does, which verifies it.
 
     Raises:
-        UserError: the files are not there.
+        UserError: the files are not there, are damaged, or do not hold what they should.
         DataError: the image root named in them is not there.
     """
     with reading(folder / "manifest.parquet"):
-        rows = pd.read_parquet(folder / "manifest.parquet")
-    facts = read_json(folder / "dataset.json")
-    root = root or Path(facts["root"])
+        rows = parse_table(read(folder / "manifest.parquet"), MANIFEST)
+    facts = read_facts(folder, read)
+    root = root or Path(facts.root)
     if not root.is_dir():
         raise DataError(
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
         )
-    return Dataset(rows, tuple(facts["classes"]), root, facts["content_hash"], facts.get("equal_images", {}))
+    return Dataset(rows, tuple(facts.classes), root, facts.content_hash, facts.equal_images)
+
+
+def read_facts(folder: Path = PREPARED, read: Callable[[Path], bytes] = content) -> DatasetFacts:
+    """What ``prepare`` noted of the data set as a whole; see :func:`read_dataset`."""
+    facts: DatasetFacts = read_json(folder / "dataset.json", DatasetFacts, read)
+    return facts
 
 
 def in_manifest_order(dataset: Dataset, split: str, shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -264,6 +264,29 @@ def parse_params(text: str, source: str) -> Params:
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in sorted({_explain(e, tree) for e in error.errors()}))
         raise ParamsError(f"{source} is not valid:\n{problems}\nNothing was run or changed.") from None
+
+
+def replaced(params: Params, values: Mapping[str, Any]) -> Params:
+    """Parameters with some values replaced, by dotted key.
+
+    Raises:
+        ParamsError: they do not go together, as those of another version may.
+    """
+    tree = params.model_dump(by_alias=True)
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        group = tree
+        for part in groups:
+            group = group.setdefault(part, {})
+        group[name] = value
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_explain(e, tree) for e in error.errors())
+        raise ParamsError(
+            f"the result was made by another version, with parameters that this one does not take: {problems} "
+            "Run `python -m pipeline repro`."
+        ) from None
 
 
 def _valid_keys(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:

@@ -4,14 +4,23 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from pipeline.data.cub import check_layout
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json, weights_file
-from pipeline.params import Params
+from pipeline.params import Params, TrainParams
+from pipeline.schemas import DatasetFacts, Facts
 from pipeline.state import state_folder
 
 OUTPUTS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
+
+
+class _Known(Facts):
+    """Of ``models/training.json``, also where an earlier version wrote it: content by path."""
+
+    weights: dict[str, str] = Field(default_factory=dict)
 
 
 def check_inputs(params: Params) -> None:
@@ -19,28 +28,38 @@ def check_inputs(params: Params) -> None:
 
     Raises:
         DataError: the raw data is missing, has another layout, or holds what DVC cannot follow.
-        UserError: pretrained weights are missing or have changed, the backbone lacks layers that are to be read or has
-            a smaller map than what is to be dropped, or an output folder cannot be written.
+        UserError: pretrained weights are missing, damaged, of another network or have changed, the backbone lacks
+            layers that are to be read or has a smaller map than what is to be dropped, or an output folder cannot be
+            written.
     """
     check_writable(state_folder())
     _check_data(params)
     if isinstance(params.train.pretrained, str):
-        _check_weights(weights_file(params.train.pretrained))
+        _check_weights(weights_file(params.train.pretrained), params.train)
     if params.extract_cams.method == "ddt" or params.train.erasing == "rdap":
         _check_backbone(params)
     for folder in OUTPUTS:
         check_writable(folder)
 
 
-def _check_weights(path: Path) -> None:
+def _check_weights(path: Path, settings: TrainParams) -> None:
     """DVC knows weights by their path alone: it would take the model of the old content for that of the new."""
-    facts = MODELS / "training.json"
-    known = read_json(facts).get("weights", {}) if facts.exists() else {}
-    if known.get(str(path), "") not in ("", file_hash(path)):
+    facts, content = MODELS / "training.json", file_hash(path)
+    known = read_json(facts, _Known).weights.get(str(path)) if facts.exists() else None
+    if known not in (None, content):
         raise UserError(
             f"train.pretrained: {path} has changed since the model in {MODELS} was trained from it. DVC knows weights "
             "by their path and would not train again: give the new file another name, or bring the old one back."
         )
+    if known is None:
+        _check_fit(settings)
+
+
+def _check_fit(settings: TrainParams) -> None:
+    """Read the weights before DVC removes the old model; those that a model was trained from have been read."""
+    from pipeline.models.backbones import build_backbone, load_pretrained
+
+    load_pretrained(build_backbone(settings.backbone, settings.stride), settings.backbone, settings.pretrained)
 
 
 def _check_backbone(params: Params) -> None:
@@ -76,7 +95,7 @@ def warn_of_equal_images() -> None:
     from pipeline.data.equal_images import warn_of_equal  # imports pandas
 
     with suppress(UserError):
-        warn_of_equal(read_json(PREPARED / "dataset.json").get("equal_images", {}))
+        warn_of_equal(read_json(PREPARED / "dataset.json", DatasetFacts).equal_images)
 
 
 def refuse_outputs_inside(root: Path, checkout: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pipeline import console, mlflow_client
 from pipeline.contenders import tracked_contender
 from pipeline.errors import UserError
-from pipeline.files import MODELS, read_json
 from pipeline.params import Params, load_params
 from pipeline.promotion import Contender, Decision, Rule, decide, incomparable
 from pipeline.promotion_record import is_tagged, read_decision, tag_decision, version_facts, write_decision
@@ -66,14 +65,11 @@ def _server(action: str) -> Iterator[Any]:
 
 
 def _run_here(client: Any, params: Params) -> Any:
-    run = find_run(client, params.track.experiment, read_result().run_key, _train_key())
+    result = read_result()
+    run = find_run(client, params.track.experiment, result.run_key, result.training.train_key)
     if run is None:
         raise UserError("the result in this folder has no row in MLflow. Run `python -m pipeline track` first.")
     return run
-
-
-def _train_key() -> str:
-    return str(read_json(MODELS / "training.json")["train_key"])
 
 
 def _compete(registry: Registry, run: Any, params: Params, *, dry_run: bool, approval: Approval) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from typing import Any
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.files import METRICS, MODELS, PREPARED, existing, read_json
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, RECORD, content
+from pipeline.manifest import read_facts
+from pipeline.records import Inputs, Training
+from pipeline.results import read_history, read_training
 
 LOCK = Path("dvc.lock")
 #: What makes a result, beside data: a run is dirty when one of these differs from the commit.
 SOURCES = ("pipeline", "dvc.yaml", "params.yaml")
 #: What `evaluate` wrote, by which a result is known.
-RESULT = (METRICS / "metrics.json", METRICS / "threshold_curve.csv", METRICS / "per_image.parquet")
+RESULT = tuple(METRICS / name for name in ("metrics.json", "threshold_curve.csv", "per_image.parquet", RECORD))
 MODEL = MODELS / "model.pt"
+#: What `train` wrote and `track` records.
+TRAINED = (MODEL, MODELS / RECORD, MODELS / "training.json", MODELS / "history.csv")
 
 
 @dataclass(frozen=True)
@@ -32,31 +38,57 @@ class Result:
         data_hash: of ``data/prepared``, image contents included.
         model_hash: MD5 of ``models/model.pt``.
         from_lock: whether the keys are those of ``dvc.lock``.
+        training: of the model.
+        params: by dotted key, those that the stages ran with, whatever params.yaml holds now.
     """
 
     run_key: str
     data_hash: str
     model_hash: str
     from_lock: bool
+    training: Training
+    params: Mapping[str, Any]
 
 
 def read_result() -> Result:
     """Identify the result that lies in the working folder.
 
-    ``dvc.lock`` counts where it describes the files that are there. Stages that were run by hand, here or on another
+    Its files must be one chain, from the scores to the model and, as far as they are here, boxes, maps and data.
+    ``dvc.lock`` counts where it describes the scores that are there; stages that were run by hand, here or on another
     machine, are known by the files themselves.
 
     Raises:
-        UserError: a result file is missing, or ``dvc.lock`` cannot be read.
+        UserError: a file is missing, was changed or comes from another run, or ``dvc.lock`` cannot be read.
     """
-    hashes = {path: file_md5(existing(path)) for path in (*RESULT, MODEL)}
-    lock = _read_lock()
+    others = [folder for folder in (PREPARED, CAMS, BOXES) if folder.exists()]
+    inputs = Inputs(*others, MODELS, METRICS)
+    hashes = {path: _verified_md5(inputs, path) for path in (*RESULT, *TRAINED)}
+    lock, training = _read_lock(), read_training(inputs)
+    read_history(training)
     outs = {Path(out["path"]): out.get("md5", "") for entry in lock.values() for out in entry.get("outs", [])}
-    if all(outs.get(path) == value for path, value in hashes.items()):
-        return Result(_hash(lock["evaluate"]), outs.get(PREPARED, ""), hashes[MODEL], from_lock=True)
-    facts = PREPARED / "dataset.json"
-    data_hash = read_json(facts)["content_hash"] if facts.exists() else ""
-    return Result(_hash(sorted(hashes.values())), data_hash, hashes[MODEL], from_lock=False)
+    from_lock = all(outs.get(path) == hashes[path] for path in RESULT)
+    if from_lock:
+        _check_locked({path: hashes[path] for path in TRAINED}, outs)
+        run_key, data_hash = _hash(lock["evaluate"]), outs.get(PREPARED, "")
+    else:
+        run_key = _hash(sorted(hashes[path] for path in (*RESULT, MODEL)))
+        data_hash = read_facts(read=inputs.read).content_hash if PREPARED in others else ""
+    return Result(run_key, data_hash, hashes[MODEL], from_lock, training, inputs.settings())
+
+
+def _verified_md5(inputs: Inputs, path: Path) -> str:
+    """MD5 of a file, which must be the one its record names where there is one that does."""
+    named = path.name in inputs.records[path.parent].files
+    return hashlib.md5(inputs.read(path) if named else content(path)).hexdigest()
+
+
+def _check_locked(hashes: Mapping[Path, str], outs: Mapping[Path, str]) -> None:
+    for path, value in hashes.items():
+        if outs.get(path) != value:
+            raise UserError(
+                f"{path.absolute()} is not the one that {LOCK} names, though the scores are: it was replaced after the "
+                f"run. Bring it back with `dvc checkout --force {path}`, or run `python -m pipeline repro`."
+            )
 
 
 def _read_lock() -> dict[str, Any]:

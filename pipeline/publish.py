@@ -7,9 +7,8 @@ from typing import Any
 
 from pipeline import console, mlflow_client
 from pipeline.errors import TransientError, UserError
-from pipeline.files import MODELS, read_json
 from pipeline.params import load_params
-from pipeline.provenance import LOCK, read_result
+from pipeline.provenance import LOCK, Result, read_result
 from pipeline.registry import find_run
 from pipeline.repro import environment
 
@@ -40,19 +39,18 @@ def publish() -> dict[str, Any]:
             f"`dvc push` to remote {remote!r} failed: {_last_line(done.stderr)}. What was pushed stays; run "
             "`python -m pipeline publish` again."
         )
-    run_id = _record(remote, result.run_key)
+    run_id = _record(remote, result)
     console.say(f"pushed to remote {remote!r}; `python -m pipeline checkout {run_id}` brings the run back anywhere")
     return {"remote": remote, "run_id": run_id}
 
 
-def _record(remote: str, run_key: str) -> str:
+def _record(remote: str, result: Result) -> str:
     with (
         mlflow_client.clear_errors("record the push", "python -m pipeline publish"),
         mlflow_client.patience(*mlflow_client.TRACK_PATIENCE),
     ):
         client = mlflow_client.client()
-        train_key = read_json(MODELS / "training.json")["train_key"]
-        run = find_run(client, load_params().track.experiment, run_key, train_key)
+        run = find_run(client, load_params().track.experiment, result.run_key, result.training.train_key)
         if run is None:
             raise UserError("the result in this folder has no row in MLflow. Run `python -m pipeline track` first.")
         kept = {item.path for item in client.list_artifacts(run.info.run_id, "provenance")}

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError
 from pipeline.files import file_hash, read_json, write_json
+from pipeline.schemas import Facts
 from pipeline.state import state_folder
 
 
@@ -25,11 +26,16 @@ def raw_hash(root: Path) -> str:
     files = sorted(root / name for name in files_below(root) if "__pycache__" not in Path(name).parts)
     looks = _hash((str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     memory = state_folder() / "rawhash" / f"{_hash([str(root.resolve())])}.json"
-    if memory.exists() and (known := read_json(memory))["looks"] == looks:
-        return str(known["content"])
+    if memory.exists() and (known := read_json(memory, _Memory)).looks == looks:
+        return str(known.content)
     content = _hash((str(path.relative_to(root)), file_hash(path)) for path in files)
     write_json(memory, {"looks": looks, "content": content})
     return content
+
+
+class _Memory(Facts):
+    looks: str
+    content: str
 
 
 def _hash(facts: Iterable[object]) -> str:

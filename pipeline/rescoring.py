@@ -14,11 +14,13 @@ from typing import Any
 from pipeline import console
 from pipeline.contenders import recorded_params, scored
 from pipeline.errors import TransientError, UserError, WsolError
-from pipeline.files import METRICS, MODELS, PREPARED, read_json
+from pipeline.files import METRICS, MODELS, PREPARED
+from pipeline.manifest import read_facts
 from pipeline.outcome import KILLED
 from pipeline.params import load_params
 from pipeline.promotion import Contender
 from pipeline.publish import dvc
+from pipeline.records import adopt_model
 from pipeline.registry import MODEL_FOLDER, download
 from pipeline.repro import environment
 from pipeline.state import state_folder
@@ -51,6 +53,7 @@ def rescore(client: Any, champion: Any, challenger: Contender, metrics: tuple[st
         (folder / MODELS).mkdir(exist_ok=True)
         weights = Path(download(client, champion.info.run_id, f"{MODEL_FOLDER}/model.pt", folder))
         weights.replace(folder / MODELS / "model.pt")
+        adopt_model(folder / MODELS)
         _check_classes(folder)
         for stage in STAGES:
             _run_stage(folder, stage)
@@ -97,7 +100,7 @@ def _check_classes(folder: Path) -> None:
     from pipeline.models.localizer import load_localizers
 
     _, architecture = load_localizers(folder / MODELS / "model.pt")
-    classes = read_json(folder / PREPARED / "dataset.json")["classes"]
+    classes = read_facts(folder / PREPARED).classes
     if architecture["classes"] != len(classes):
         raise UserError(f"its model knows {architecture['classes']} classes, the data has {len(classes)}.")
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import console
-from pipeline.files import METRICS, REPORT, read_json
+from pipeline.files import METRICS, REPORT
+from pipeline.records import Inputs
+from pipeline.results import read_metrics
 
 #: Rows of the table: the key of ``metrics.json``, and what it says; rows that do not apply to a data set are left out.
 ROWS = (
@@ -24,9 +26,9 @@ def show_summary() -> None:
     """Print the table of ``metrics/metrics.json`` and where the report lies.
 
     Raises:
-        UserError: there is no result yet.
+        UserError: there is no result yet, or it is damaged.
     """
-    metrics = read_json(METRICS / "metrics.json")
+    metrics = read_metrics(Inputs(METRICS))
     console.table(
         "Result in percent, boxes at IoU 0.5, with exact 95 % intervals",
         ("", "val", "test"),

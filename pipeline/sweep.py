@@ -39,7 +39,7 @@ class Results:
     def __init__(self, sweep: Sweep) -> None:
         self.key = sweep_key(sweep)
         self.path = sweeps_folder() / f"{sweep.name}-{self.key[:8]}.json"
-        stored = read_json(self.path) if self.path.exists() else {}
+        stored = read_json(self.path, dict[str, dict[str, Any]]) if self.path.exists() else {}
         self._records: dict[int, dict[str, Any]] = {int(number): record for number, record in stored.items()}
 
     def keep(self, trial: Trial, record: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pipeline import console, mlflow_client
 from pipeline.errors import UserError, WsolError
-from pipeline.files import MODELS, read_json
 from pipeline.params import load_params
 from pipeline.provenance import read_result
 from pipeline.registry import find_run, get_run
@@ -35,9 +34,9 @@ def add_row(name: str) -> dict[str, Any]:
     Raises:
         UserError: the result was not tracked.
     """
-    experiment = load_params().track.experiment
+    experiment, result = load_params().track.experiment, read_result()
     with _server() as client:
-        run = find_run(client, experiment, read_result().run_key, str(read_json(MODELS / "training.json")["train_key"]))
+        run = find_run(client, experiment, result.run_key, result.training.train_key)
         if run is None:
             raise UserError("the result in this folder has no row in MLflow. Run `python -m pipeline track` first.")
         client.set_tag(run.info.run_id, PARENT, _parent(client, name).info.run_id)

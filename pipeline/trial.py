@@ -42,7 +42,7 @@ def run_trial(name: str, overrides: Mapping[str, Any], base: str, lock: IO[str])
     workspace = create_workspace(name, overrides, params=base)
     try:
         run_id = _reproduce(workspace, lock)
-        done = Done(read_json(workspace / METRICS / "metrics.json"), run_id)
+        done = Done(read_json(workspace / METRICS / "metrics.json", dict[str, Any]), run_id)
     except WsolError:
         remove_workspace(name)
         raise

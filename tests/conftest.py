@@ -9,8 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.files import REPORT
-from tests.sample_result import write_params, write_result, write_run
+from tests.sample_result import write_page, write_params, write_result, write_run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +47,5 @@ def scored(tmp_path, monkeypatch, state):
     write_params(folder)
     write_run(folder)
     write_result()
-    (folder / REPORT).mkdir()
-    (folder / REPORT / "index.html").write_text("<p>report</p>")
+    write_page()
     return folder

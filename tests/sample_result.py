@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipeline.files import CAMS, MODELS, PREPARED, write_csv, write_json, write_shard
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, write_csv, write_shard
 from pipeline.manifest import Dataset, write_dataset
 from pipeline.params import load_params
+from pipeline.records import Inputs, write_record, write_sealed
 from pipeline.stages import evaluate, localize
 
 REPOSITORY = Path(__file__).parents[1]
@@ -42,20 +43,26 @@ def write_run(folder: Path, *, boxes: bool = True, masks: bool = True, seed: int
     rows = [_row(folder, split, i, rng, boxes, masks) for split, size in SIZES.items() for i in range(size)]
     (folder / PREPARED).mkdir(parents=True)
     write_dataset(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"), folder / PREPARED)
+    write_record(folder / PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))
     for split in ("val", "test"):
         _write_cams(folder, split, [row for row in rows if row["split"] == split], rng)
     write_training(folder)
 
 
 def write_training(folder: Path, *, train_key: str = "a" * 32, model: bytes = b"weights") -> None:
-    """``models/`` as train leaves it."""
+    """``models/`` as train leaves it, and the record of the maps, which look the same for every model."""
     shutil.rmtree(folder / MODELS, ignore_errors=True)
     (folder / MODELS).mkdir()
     (folder / MODELS / "model.pt").write_bytes(model)
-    facts = {"train_key": train_key, "seconds": 12.5, "device": "CPU, 2 threads", "parameters": 1234}
-    write_json(folder / MODELS / "training.json", facts)
+    record = write_record(folder / MODELS, MODELS, Inputs(PREPARED), load_params(), only=("model.pt",))
     history = [history_row(epoch) for epoch in range(1, EPOCHS + 1)]
     write_csv(folder / MODELS / "history.csv", pd.DataFrame(history))
+    facts = {"train_key": train_key, "seconds": 12.5, "device": "CPU, 2 threads", "parameters": 1234,
+             "selected_epoch": EPOCHS, "weights": {}}  # fmt: skip
+    seals = {"history": file_hash(folder / MODELS / "history.csv"), "model": record.identity}
+    write_sealed(folder / MODELS / "training.json", facts | seals)
+    (folder / CAMS / "record.json").unlink(missing_ok=True)
+    write_record(folder / CAMS, CAMS, Inputs(PREPARED, MODELS), load_params())
 
 
 def history_row(epoch: int) -> dict[str, float]:
@@ -72,12 +79,32 @@ def write_result() -> None:
     evaluate.run(params)
 
 
+def write_scores_record() -> None:
+    """The record of ``metrics/`` and the page, after a test has changed the scores."""
+    names = ("metrics.json", "per_image.parquet", "threshold_curve.csv")
+    write_record(METRICS, METRICS, Inputs(PREPARED, CAMS, BOXES), load_params(), only=names)
+    write_page()
+
+
+def write_page(text: str = "<p>report</p>") -> None:
+    """``report/`` of the result in the current folder."""
+    REPORT.mkdir(exist_ok=True)
+    (REPORT / "index.html").write_text(text)
+    inputs = Inputs(PREPARED, MODELS, CAMS, BOXES, METRICS)
+    write_record(REPORT, REPORT, inputs, load_params(), only=("index.html",))
+
+
 def write_lock(folder: Path) -> None:
     """A dvc.lock that describes the files in the folder, as DVC writes it."""
     outs = {
         "prepare": ["data/prepared"],
-        "train": ["models/model.pt", "models/training.json", "models/history.csv"],
-        "evaluate": ["metrics/per_image.parquet", "metrics/metrics.json", "metrics/threshold_curve.csv"],
+        "train": ["models/model.pt", "models/record.json", "models/training.json", "models/history.csv"],
+        "evaluate": [
+            "metrics/per_image.parquet",
+            "metrics/metrics.json",
+            "metrics/threshold_curve.csv",
+            "metrics/record.json",
+        ],
     }
     stages = {
         name: {"cmd": f"python -m pipeline {name}", "outs": [_out(folder, path) for path in paths]}

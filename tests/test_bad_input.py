@@ -119,7 +119,9 @@ def test_maps_of_another_manifest(project):
         assert pipeline(project, stage).returncode == 0
     edit(project, {"prepare.val_fraction": 0.5})
     assert pipeline(project, "prepare").returncode == 0
-    assert "the maps or boxes of val belong to another manifest" in refuse(project, "localize")
+    text = refuse(project, "localize")
+    assert "cams was made from another data/prepared than the one here" in text
+    assert "by hand `python -m pipeline extract_cams`" in text
 
 
 def test_an_earlier_stage_is_missing(project):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.records import adopt_model
 from tests.project import edit, environment, make_project, pipeline
 from tests.tiny_project import git
 
@@ -147,6 +148,7 @@ def test_a_champion_of_other_data_is_scored_anew_on_these(finished, tmp_path):
     assert client.get_run(answer["run_id"]).data.tags["wsol.promotion"] == answer["verdict"]
     edit(folder, {"localize.threshold": threshold_of(client, champion)})
     Path(client.download_artifacts(champion, "model/model.pt", str(tmp_path))).replace(folder / "models/model.pt")
+    adopt_model(folder / "models")
     for stage in ("extract_cams", "localize", "evaluate"):
         assert pipeline(folder, stage).returncode == 0
     rows = pd.read_parquet(folder / "metrics/per_image.parquet")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import records
 from pipeline.cli import STAGES
 from pipeline.params import load_params
 
@@ -74,6 +75,11 @@ def test_one_stage_one_module_one_command():
         assert (ROOT / f"pipeline/stages/{name}.py").is_file()
         assert stage["desc"]
         assert stage["meta"].keys() == {"gpus", "timeout_minutes", "retries"}
+
+
+@pytest.mark.parametrize("stage", [stage for stage, keys in records.PARAMS.items() if keys])
+def test_what_is_recorded_of_a_stage_are_its_parameters(stage):
+    assert records.PARAMS[stage] == tuple(DVC[stage]["params"])
 
 
 def test_every_parameter_belongs_to_a_stage():

@@ -1,6 +1,9 @@
 """Files are replaced whole or not at all."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,9 @@ from pipeline.files import (
     read_json,
     read_shards,
     replacing,
+    replacing_files,
     replacing_folder,
+    write_bytes,
     write_csv,
     write_json,
     write_shard,
@@ -101,7 +106,7 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, name):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"{half of")
     with pytest.raises(UserError, match=rf"{path} is damaged: .* `python -m pipeline repro`"):
-        read_json(path) if path.suffix == ".json" else list(read_shards(path.parent))
+        read_json(path, dict) if path.suffix == ".json" else list(read_shards(path.parent))
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
@@ -109,3 +114,80 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     with replacing_folder(tmp_path / "out"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+class FullDisk:
+    """Lets a number of file operations through; from then on, or at the next one only, there is no space left."""
+
+    def __init__(self, monkeypatch, passing, lasting):
+        self.passing, self.lasting, self.failed = passing, lasting, 0
+        for holder, name in ((Path, "mkdir"), (Path, "replace"), (os, "fsync"), (os, "mkdir")):
+            monkeypatch.setattr(holder, name, self.limited(getattr(holder, name)))
+
+    def limited(self, operation):
+        def work(*arguments, **options):
+            self.passing -= 1
+            if self.passing < 0 and (self.lasting or not self.failed):
+                self.failed += 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return operation(*arguments, **options)
+
+        return work
+
+
+@pytest.mark.parametrize("writing", [replacing_files, replacing_folder])
+@pytest.mark.parametrize("before", [{}, {"a": b"old a"}, {"a": b"old a", "c": b"old c", "record.json": b"old"}])
+def test_several_files_appear_together_or_not_at_all(tmp_path, writing, before):
+    """The disk is full for a moment, at every step in turn, until none is left to fail."""
+    new = {"a": b"new a", "b": b"new b", "record.json": b"new"}
+    for step in range(100):
+        folder = tmp_path / writing.__name__ / str(step) / "out"
+        for name, data in before.items():
+            write_bytes(folder / name, data)
+        with pytest.MonkeyPatch.context() as patch:
+            disk = FullDisk(patch, step, lasting=False)
+            try:
+                with writing(folder) as temporary:
+                    for name, data in new.items():
+                        write_bytes(temporary / name, data)
+            except UserError as error:
+                assert "No space left" in str(error)
+                assert str(folder) in str(error)
+                assert "what was there before is unchanged" in str(error)
+                assert content(folder.parent) == {f"out/{name}": data for name, data in before.items()}
+        if not disk.failed:
+            break
+    assert step > 8
+    left = before if writing is replacing_files else {}
+    assert content(folder.parent) == {f"out/{name}": data for name, data in (left | new).items()}
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("writing", [replacing_files, replacing_folder])
+def test_what_cannot_be_put_back_is_not_removed(tmp_path, writing):
+    for step in range(100):
+        folder = tmp_path / writing.__name__ / str(step) / "out"
+        write_bytes(folder / "a", b"old a")
+        with pytest.MonkeyPatch.context() as patch:
+            disk = FullDisk(patch, step, lasting=True)
+            try:
+                with writing(folder) as temporary:
+                    write_bytes(temporary / "a", b"new a")
+            except UserError:
+                assert b"old a" in content(folder.parent).values()
+        if not disk.failed:
+            break
+    assert step > 5
+
+
+def test_the_record_takes_its_place_last(tmp_path, monkeypatch):
+    moved, rename = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: moved.append(Path(target).name) or rename(self, target))
+    with replacing_files(tmp_path / "out") as folder:
+        for name in ("record.json", "z", "a"):
+            (folder / name).touch()
+    assert moved == ["a", "z", "record.json"]

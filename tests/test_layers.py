@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONTRACTS = {"backbones", "manifest", "params", "files", "console", "errors", "state", "outcome"}
+CONTRACTS = {
+    "backbones",
+    "manifest",
+    "params",
+    "files",
+    "records",
+    "results",
+    "schemas",
+    "console",
+    "errors",
+    "state",
+    "outcome",
+}
 HOMES = {
     "mlflow": {
         "pipeline/local/mlflow_app.py",

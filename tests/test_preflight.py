@@ -1,12 +1,15 @@
 """What is refused before anything runs."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.backbones import BACKBONES
-from pipeline.errors import UserError
+from pipeline.errors import UserError, reason
 from pipeline.files import MODELS, file_hash, write_json
+from pipeline.models.backbones import build_backbone
 from pipeline.params import load_params
 from pipeline.preflight import check_inputs
 from tests.sample_result import write_params
@@ -49,15 +52,40 @@ def test_a_region_that_is_larger_than_the_map_is_refused_before_anything_runs(ch
         check(**changes, train__rdap_size=9)
 
 
-def test_weights_that_have_changed_since_the_training_need_another_name(check):
-    weights = Path("weights.pth")
-    weights.write_text("first")
-    check(train__pretrained="weights.pth")
-    write_json(MODELS / "training.json", {"weights": {"weights.pth": file_hash(weights)}})
-    check(train__pretrained="./weights.pth")
-    weights.write_text("second")
+@pytest.fixture
+def weights(check):
+    """A file of weights that fit, for ``train.pretrained``."""
+    torch.save(build_backbone("squeezenet1_1", 16).state_dict(), "weights.pth")
+    return partial(check, train__backbone="squeezenet1_1", train__pretrained="weights.pth")
+
+
+def test_weights_that_have_changed_since_the_training_need_another_name(weights):
+    path = Path("weights.pth")
+    weights()
+    write_json(MODELS / "training.json", {"weights": {"weights.pth": file_hash(path)}})
+    weights(train__pretrained="./weights.pth")
+    first = path.read_bytes()
+    path.write_bytes(first[:-1])
     with pytest.raises(UserError, match=r"weights\.pth has changed since the model .* give the new file another name"):
-        check(train__pretrained="./weights.pth")
-    weights.rename("other.pth")
-    check(train__pretrained="other.pth")
-    check(train__pretrained=False)
+        weights(train__pretrained="./weights.pth")
+    Path("other.pth").write_bytes(first)
+    weights(train__pretrained="other.pth")
+    weights(train__pretrained=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None], ids=["empty", "text", "half", "directory"])
+def test_weights_that_cannot_be_read_are_named_before_anything_runs(weights, content):
+    path = Path("weights.pth")
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^train\.pretrained: .*weights\.pth (is not a readable|does not exist)"):
+        weights()
+
+
+def test_weights_of_another_network_are_named_before_anything_runs(weights):
+    with pytest.raises(UserError, match=r"train\.pretrained: weights\.pth does not fit mobilenet_v2"):
+        weights(train__backbone="mobilenet_v2")
+
+
+def test_an_exception_without_text_is_known_by_its_type():
+    assert [reason(error) for error in (EOFError(), ValueError("\n a\nb"))] == ["EOFError", "a"]

@@ -18,7 +18,7 @@ from pipeline.params import load_params
 from pipeline.promote import promote, rollback
 from pipeline.registry import Registry
 from pipeline.stages import track
-from tests.sample_result import write_lock, write_params, write_result, write_training
+from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
 
 NAMES = "abcd"
 
@@ -31,6 +31,7 @@ def tracked(folder, name, overlap, **params):
     scores = pd.read_parquet(METRICS / "per_image.parquet")
     scores.loc[scores["split"] == "test", "iou"] = overlap
     write_parquet(METRICS / "per_image.parquet", scores)
+    write_scores_record()
     write_lock(folder)
     return track.run(load_params())["run_id"]
 
@@ -59,7 +60,7 @@ def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics
     assert version.tags["architecture"] == "resnet18"
     assert version.tags["test.gt_known_iou50"] == "100.0000"
     files = {Path(item.path).name for item in client().list_artifacts(run_id, "model")}
-    assert files == {"model.pt", "training.json"}
+    assert files == {"model.pt", "record.json", "training.json"}
     assert version.source.endswith(f"{run_id}/artifacts/model")
     weights = client().download_artifacts(run_id, "model/model.pt", str(scored))
     assert Path(weights).read_bytes() == b"a"

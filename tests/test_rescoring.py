@@ -63,8 +63,9 @@ def test_data_that_is_not_in_the_cache_is_for_the_user_to_mend(tmp_path, monkeyp
 def test_a_model_of_other_classes_is_refused(tmp_path):
     (tmp_path / "models").mkdir()
     save_localizers(tmp_path / "models/model.pt", [], {"classes": 2})
-    write_json(tmp_path / "data/prepared/dataset.json", {"classes": ["a", "b"]})
+    facts = {"root": "raw", "content_hash": "c0ffee", "images": {}}
+    write_json(tmp_path / "data/prepared/dataset.json", facts | {"classes": ["a", "b"]})
     rescoring._check_classes(tmp_path)
-    write_json(tmp_path / "data/prepared/dataset.json", {"classes": ["a", "b", "c"]})
+    write_json(tmp_path / "data/prepared/dataset.json", facts | {"classes": ["a", "b", "c"]})
     with pytest.raises(UserError, match="knows 2 classes, the data has 3"):
         rescoring._check_classes(tmp_path)

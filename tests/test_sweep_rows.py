@@ -9,7 +9,7 @@ from pipeline.files import METRICS, read_json, write_json
 from pipeline.params import load_params
 from pipeline.stages import track
 from pipeline.sweep_rows import add_row, close_sweep, open_sweep, run_ids_of
-from tests.sample_result import write_lock, write_params, write_result, write_training
+from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
 from tests.test_promote import NAMES, client
 
 NAME = "manual__2026-01-01T00:00:00+00:00"
@@ -20,9 +20,10 @@ def row(folder, name, val, test=50.0):
     write_params(folder, train__lambda=NAMES.index(name) / 10)
     write_training(folder, train_key=name * 32, model=name.encode())
     write_result()
-    metrics = read_json(METRICS / "metrics.json")
+    metrics = read_json(METRICS / "metrics.json", dict)
     metrics["val"]["gt_known_iou50"], metrics["test"]["gt_known_iou50"] = val, test
     write_json(METRICS / "metrics.json", metrics)
+    write_scores_record()
     write_lock(folder)
     run_id = track.run(load_params())["run_id"]
     assert add_row(NAME) == {"run_id": run_id}

@@ -2,14 +2,14 @@
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.files import reading, write_bytes
+from pipeline.files import content, reading, write_bytes
 from pipeline.models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.models.backbones import build_backbone, channels
 from pipeline.models.heads import Head, build_head
@@ -65,10 +65,14 @@ def save_localizers(path: Path, networks: Sequence[Localizer], architecture: Map
     write_bytes(path, buffer.getvalue())
 
 
-def load_localizers(path: Path) -> tuple[list[Localizer], dict[str, Any]]:
-    """Read what :func:`save_localizers` wrote, in evaluation mode; UserError where it is missing or damaged."""
+def load_localizers(path: Path, read: Callable[[Path], bytes] = content) -> tuple[list[Localizer], dict[str, Any]]:
+    """Read what :func:`save_localizers` wrote, in evaluation mode; UserError where it is missing or damaged.
+
+    Args:
+        read: gives the file's content, as :meth:`pipeline.records.Inputs.read` does, which verifies it.
+    """
     with reading(path):
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(read(path)), map_location="cpu", weights_only=True)
         networks = [_restored(saved["architecture"], state) for state in saved["state_dicts"]]
     return networks, saved["architecture"]
 

@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor
 
 from pipeline.backbones import LibraryWeights
-from pipeline.errors import TransientError, UserError
+from pipeline.errors import TransientError, UserError, reason
 
 
 def download(source: LibraryWeights, name: str) -> Mapping[str, Tensor]:
@@ -33,14 +33,12 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict, of torch or in the safetensors format, without running any code it may hold.
 
     Raises:
-        UserError: the file is no state dict.
+        UserError: the file is not a state dict.
     """
     try:
         weights = _read(path)
     except Exception as error:  # the libraries raise half a dozen unrelated types here
-        raise UserError(
-            f"train.pretrained: {path} is not a readable state_dict: {str(error).splitlines()[0]}"
-        ) from None
+        raise UserError(f"train.pretrained: {path} is not a readable state_dict: {reason(error)}") from None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"train.pretrained: {path} must hold a plain state_dict, parameter names to tensors.")
     return weights

@@ -19,14 +19,17 @@ from pipeline.files import (
     CAMS,
     EVALUATED_SPLITS,
     METRICS,
+    PREPARED,
     read_json,
-    read_shards,
+    replacing_files,
     write_csv,
     write_json,
     write_parquet,
 )
 from pipeline.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.params import Params
+from pipeline.records import Inputs, write_record
+from pipeline.schemas import BOX_SHARD, CAM_SHARD, Threshold
 from pipeline.wsol.boxes import to_protocol
 from pipeline.wsol.maps import FRAME, normalize_map, resize_map
 
@@ -36,26 +39,31 @@ COLUMNS = ("image_id", "split", "label", "top5", "box", "iou", "part_coverage", 
 
 def run(params: Params) -> dict[str, Any]:
     """Score both splits; returns the main accuracies on test."""
-    dataset, chosen = read_dataset(), read_json(BOXES / "threshold.json")
+    inputs = Inputs(PREPARED, CAMS, BOXES)
+    dataset = read_dataset(read=inputs.read)
+    chosen = read_json(BOXES / "threshold.json", Threshold, inputs.read).model_dump()
     deltas, interval = tuple(params.evaluate.iou), params.evaluate.interval
     scorers = {split: SplitScorer(chosen["threshold"], deltas, interval) for split in EVALUATED_SPLITS}
     for split, scorer in scorers.items():
-        images = _images(dataset, split)
+        images = _images(dataset, split, inputs)
         for image in console.progress(images, len(dataset.split(split)), f"scoring {split}"):
             scorer.add(image)
     metrics = {
         split: scorer.metrics(tau_chosen_here=chosen["threshold_source"] == split) for split, scorer in scorers.items()
     }
-    write_json(METRICS / "metrics.json", chosen | metrics)
-    write_csv(METRICS / "threshold_curve.csv", _curves(scorers))
-    write_parquet(METRICS / "per_image.parquet", _per_image(scorers))
+    with replacing_files(METRICS) as folder:
+        write_json(folder / "metrics.json", chosen | metrics)
+        write_csv(folder / "threshold_curve.csv", _curves(scorers))
+        write_parquet(folder / "per_image.parquet", _per_image(scorers))
+        write_record(folder, METRICS, inputs, params)
     shown = ("gt_known_iou50", "top1_loc_iou50", "cls_top1")
     return {f"test_{name}": round(metrics["test"][name], 2) for name in shown if name in metrics["test"]}
 
 
-def _images(dataset: Dataset, split: str) -> Iterator[ScoredImage]:
+def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImage]:
     images = dataset.images(split)
-    shards = (in_manifest_order(dataset, split, read_shards(folder / split)) for folder in (CAMS, BOXES))
+    read = (inputs.shards(CAMS / split, CAM_SHARD), inputs.shards(BOXES / split, BOX_SHARD))
+    shards = (in_manifest_order(dataset, split, shards) for shards in read)
     for cams, levels in zip(*shards, strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             image = images[str(image_id)]

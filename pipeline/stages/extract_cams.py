@@ -18,20 +18,22 @@ from torch import Tensor
 
 from pipeline import console
 from pipeline.data.loading import batches
-from pipeline.files import CAMS, EVALUATED_SPLITS, MODELS, SHARD_SIZE, replacing_folder, write_shard
+from pipeline.files import CAMS, EVALUATED_SPLITS, MODELS, PREPARED, SHARD_SIZE, replacing_folder, write_shard
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.foreground import Foreground
 from pipeline.models.localizer import Localizer, device, load_localizers
 from pipeline.models.maps import Extractor, Views
 from pipeline.params import Params
+from pipeline.records import Inputs, write_record
 
 Shard = dict[str, NDArray[Any]]
 
 
 def run(params: Params) -> dict[str, Any]:
     """Extract the maps; returns the number of images per split."""
-    dataset = read_dataset()
-    networks, architecture = load_localizers(MODELS / "model.pt")
+    inputs = Inputs(PREPARED, MODELS)
+    dataset = read_dataset(read=inputs.read)
+    networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
     networks = [network.to(device()) for network in networks]
     foreground = _fitted_foreground(networks[0], dataset, params) if params.extract_cams.method == "ddt" else None
     extractor = Extractor(
@@ -46,6 +48,7 @@ def run(params: Params) -> dict[str, Any]:
             total = -(-counts[split] // SHARD_SIZE)
             for number, shard in enumerate(console.progress(shards, total, f"maps of {split}", "shards")):
                 write_shard(folder / split, number, shard)
+        write_record(folder, CAMS, inputs, params)
     return counts
 
 

@@ -19,6 +19,7 @@ from pipeline.files import (
     BOXES,
     CAMS,
     EVALUATED_SPLITS,
+    PREPARED,
     SHARD_SIZE,
     read_shards,
     replacing_folder,
@@ -28,6 +29,8 @@ from pipeline.files import (
 )
 from pipeline.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.params import Params
+from pipeline.records import Inputs, write_record
+from pipeline.schemas import CAM_SHARD
 from pipeline.wsol.boxes import (
     iou,
     largest_box,
@@ -47,7 +50,8 @@ DELTA = 0.5
 
 def run(params: Params) -> dict[str, Any]:
     """Draw the boxes; returns the threshold and where it came from."""
-    dataset, settings = read_dataset(), params.localize
+    inputs, settings = Inputs(PREPARED, CAMS), params.localize
+    dataset = read_dataset(read=inputs.read)
     automatic = settings.threshold == "auto"
     if automatic and not all(len(boxes) for boxes in dataset.split("val")["boxes"]):
         raise UserError(
@@ -56,15 +60,16 @@ def run(params: Params) -> dict[str, Any]:
     percentile = 100.0 if settings.standard == "max" else settings.percentile
     with replacing_folder(BOXES) as folder:
         for split in EVALUATED_SPLITS:
-            _write_level_boxes(folder / split, split, percentile, dataset)
+            _write_level_boxes(folder / split, split, percentile, dataset, inputs)
         interval = params.evaluate.interval
         tau = _best_threshold(folder / "val", dataset, interval) if automatic else float(settings.threshold)
         chosen = {"threshold": tau, "threshold_source": "val" if automatic else "fixed"}
         write_json(folder / "threshold.json", chosen)
         predictions = [
-            row for split in EVALUATED_SPLITS for row in _predictions(folder, split, dataset, tau, percentile)
+            row for split in EVALUATED_SPLITS for row in _predictions(folder, split, dataset, tau, percentile, inputs)
         ]
         write_parquet(folder / "predictions.parquet", pd.DataFrame(predictions))
+        write_record(folder, BOXES, inputs, params)
     console.say(f"threshold {tau:.3f} ({'chosen on val' if automatic else 'fixed'}), {len(predictions)} boxes")
     return chosen
 
@@ -73,10 +78,10 @@ def _grey(score_map: NDArray[np.float32]) -> NDArray[np.uint8]:
     return quantize(normalize_map(resize_map(score_map, FRAME)))
 
 
-def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset) -> None:
+def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset, inputs: Inputs) -> None:
     """The true class's boxes at every level, shard by shard as the maps come."""
     folder.mkdir()
-    shards = in_manifest_order(dataset, split, read_shards(CAMS / split))
+    shards = in_manifest_order(dataset, split, inputs.shards(CAMS / split, CAM_SHARD))
     total = -(-len(dataset.split(split)) // SHARD_SIZE)
     for number, cams in enumerate(console.progress(shards, total, f"boxes of {split}", "shards")):
         grey = [_grey(maps[0]) for maps in cams["maps"]]
@@ -97,10 +102,12 @@ def _best_threshold(folder: Path, dataset: Dataset, interval: float) -> float:
     return float(curve.best_thresholds()[0])
 
 
-def _predictions(folder: Path, split: str, dataset: Dataset, tau: float, percentile: float) -> Iterator[dict[str, Any]]:
+def _predictions(
+    folder: Path, split: str, dataset: Dataset, tau: float, percentile: float, inputs: Inputs
+) -> Iterator[dict[str, Any]]:
     """One row per image: predicted class, its probability, and the box of its map in original pixels."""
     images = dataset.images(split)
-    for cams, levels in zip(read_shards(CAMS / split), read_shards(folder / split), strict=True):
+    for cams, levels in zip(inputs.shards(CAMS / split, CAM_SHARD), read_shards(folder / split), strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             true, predicted = cams["classes"][i]
             if true == predicted:

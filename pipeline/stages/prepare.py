@@ -1,7 +1,7 @@
 """Read the raw data set, check every image and box, set val aside, and write the manifest.
 
-Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json). Real images are
-read in place and never copied; the synthetic ones are drawn into data/prepared.
+Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json, record.json). Real
+images are read in place and never copied; the synthetic ones are drawn into data/prepared.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from pipeline.data.tree import files_below
 from pipeline.files import PREPARED, replacing_folder
 from pipeline.manifest import SPLITS, Dataset, write_dataset
 from pipeline.params import Params, PrepareParams
+from pipeline.records import write_record
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def run(params: Params) -> dict[str, Any]:
         facts = inspect_images(Source(here, source.classes, samples))
         dataset = _dataset(source.root, source.classes, samples, facts)
         write_dataset(dataset, folder)
+        # Images are what DVC and the content hash know; no reader hashes them.
+        write_record(folder, PREPARED, None, params, only=("manifest.parquet", "dataset.json"))
     warn_of_equal(dataset.equal_images)
     counts = {split: len(dataset.split(split)) for split in SPLITS}
     console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.loading import read_image
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, REPORT, existing, read_json, read_shards, write_bytes
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, reading, replacing_folder, write_bytes
 from pipeline.manifest import Dataset, ImageRow, read_dataset
 from pipeline.params import Params
+from pipeline.records import Inputs, write_record
 from pipeline.report.figures import threshold_figure, training_figure
 from pipeline.report.gallery import Example, choose, chosen_maps, corner_and_size, pictures
 from pipeline.report.page import render
+from pipeline.results import read_history, read_metrics, read_threshold_curve, read_training
+from pipeline.schemas import CAM_SHARD, PER_IMAGE, PREDICTIONS, parse_table
 from pipeline.wsol.maps import FRAME
 
 SPLIT = "test"
@@ -27,48 +30,53 @@ SHOWN = ("seed", "prepare.dataset", "train.", "extract_cams.", "localize.", "eva
 
 def run(params: Params) -> dict[str, Any]:
     """Write the page; returns where it is and its size."""
-    metrics = read_json(METRICS / "metrics.json")
+    inputs = Inputs(PREPARED, MODELS, CAMS, BOXES, METRICS)
+    metrics = read_metrics(inputs)
     page = render(
         metrics=metrics,
         deltas=params.evaluate.iou,
         settings={name: value for name, value in params.flat().items() if name.startswith(SHOWN)},
-        figures=_figures(metrics["threshold"]),
-        gallery=_gallery(read_dataset()),
+        figures=_figures(metrics["threshold"], inputs),
+        gallery=_gallery(read_dataset(read=inputs.read), inputs),
     ).encode()
+    with replacing_folder(REPORT) as folder:
+        write_bytes(folder / "index.html", page)
+        write_record(folder, REPORT, inputs, params)
     path = REPORT / "index.html"
-    write_bytes(path, page)
     console.say(f"report: {path.absolute()}")
     return {"path": str(path), "bytes": len(page)}
 
 
-def _figures(tau: float) -> dict[str, str | None]:
-    history = pd.read_csv(existing(MODELS / "history.csv"))
+def _figures(tau: float, inputs: Inputs) -> dict[str, str | None]:
+    history = read_history(read_training(inputs))
     return {
-        "threshold": threshold_figure(pd.read_csv(existing(METRICS / "threshold_curve.csv")), tau),
+        "threshold": threshold_figure(read_threshold_curve(inputs), tau),
         "loss": training_figure(history, {"loss": "train", "val_loss": "val"}, "loss", "symlog"),
         "accuracy": training_figure(history, {"accuracy": "train", "val_accuracy": "val"}, "accuracy in %"),
         "entropy": training_figure(history, {"entropy": "train"}, "predictive entropy in nats"),
     }
 
 
-def _gallery(dataset: Dataset) -> dict[str, list[Example]]:
+def _gallery(dataset: Dataset, inputs: Inputs) -> dict[str, list[Example]]:
     """Examples ranked by IoU, or by confidence where images have no boxes."""
-    table = _scored_images()
+    table = _scored_images(inputs)
     groups = choose(table, "iou" if table["iou"].notna().all() else "score")
     scores, images = table.set_index("image_id"), dataset.images(SPLIT)
-    maps = chosen_maps(read_shards(CAMS / SPLIT), {image_id for group in groups.values() for image_id in group})
+    shards = inputs.shards(CAMS / SPLIT, CAM_SHARD)
+    maps = chosen_maps(shards, {image_id for group in groups.values() for image_id in group})
     return {
         name: [_example(dataset, images[image_id], scores.loc[image_id], maps[image_id]) for image_id in group]
         for name, group in groups.items()
     }
 
 
-def _scored_images() -> pd.DataFrame:
+def _scored_images(inputs: Inputs) -> pd.DataFrame:
     """Scores and predictions of the split, one row per image."""
-    scored = pd.read_parquet(existing(METRICS / "per_image.parquet"))
-    predicted = pd.read_parquet(
-        existing(BOXES / "predictions.parquet"), columns=["image_id", "split", "predicted", "score"]
-    )
+    with reading(METRICS / "per_image.parquet"):
+        scored = parse_table(inputs.read(METRICS / "per_image.parquet"), PER_IMAGE)
+    with reading(BOXES / "predictions.parquet"):
+        predicted = parse_table(inputs.read(BOXES / "predictions.parquet"), PREDICTIONS)
+    predicted = predicted[["image_id", "split", "predicted", "score"]]
     return scored[scored["split"] == SPLIT].merge(predicted, on=["image_id", "split"], validate="one_to_one")
 
 

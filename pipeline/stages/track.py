@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from pipeline import console
-from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, REPORT, existing, read_json
+from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, RECORD, REPORT
 from pipeline.mlflow_client import shown_tracking_uri
-from pipeline.params import PARAMS_FILE, Params
+from pipeline.params import PARAMS_FILE, Params, replaced
 from pipeline.provenance import LOCK, MODEL, RESULT, Result, commit, read_result, uncommitted_changes
+from pipeline.records import Inputs, Training
+from pipeline.results import read_history, read_metrics, read_threshold_curve
 from pipeline.state import checkpoints_folder
 from pipeline.tracking import Point, Row, open_row, training_points
 
@@ -29,17 +32,20 @@ COMMIT = "wsol.git_commit"
 
 def run(params: Params) -> dict[str, Any]:
     """Find or make the row and log what it lacks; returns where it is."""
-    result, metrics, training = read_result(), _metrics(), read_json(MODELS / "training.json")
-    report = existing(REPORT / "index.html")
-    with open_row(params.track.experiment, result.run_key, training["train_key"]) as row:
-        row.log_params(params.flat())
-        row.log_points([*_scores(metrics), *_training(training), *_threshold_curves(), *_training_curves()])
-        row.log_files([report], "report")
+    result, inputs = read_result(), Inputs(MODELS, METRICS, REPORT)
+    metrics, training = read_metrics(inputs), result.training
+    curve, history = read_threshold_curve(inputs), read_history(training)
+    inputs.read(REPORT / "index.html")
+    made_with = replaced(params, result.params)
+    with open_row(params.track.experiment, result.run_key, training.train_key) as row:
+        row.log_params(made_with.flat())
+        row.log_points([*_scores(metrics), *_training(training), *_threshold_curves(curve), *_training_curves(history)])
+        row.log_files([REPORT / "index.html"], "report")
         row.log_files([*RESULT, MODELS / "history.csv"], "metrics")
-        row.log_model([MODEL, MODELS / "training.json"], result.model_hash)
-        row.set_tags(_facts(metrics, training) | _presentation(params, metrics))
-        _log_provenance(row, result)
-    _remove_checkpoints(training["train_key"])
+        row.log_model([MODEL, MODELS / RECORD, MODELS / "training.json"], result.model_hash)
+        row.set_tags(_facts(metrics, training) | _presentation(made_with, metrics))
+        _log_provenance(row, result, params, made_with)
+    _remove_checkpoints(training.train_key)
     console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {shown_tracking_uri()}")
     return {"run_id": row.run_id, "run_key": result.run_key, "new": row.created}
 
@@ -48,10 +54,6 @@ def _remove_checkpoints(train_key: str) -> None:
     """DVC has the model by now, so nobody goes on from there."""
     for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
         path.unlink(missing_ok=True)
-
-
-def _metrics() -> dict[str, Any]:
-    return dict(read_json(METRICS / "metrics.json"))
 
 
 def _scores(tree: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:
@@ -63,13 +65,13 @@ def _scores(tree: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:
             yield Point(f"{prefix}{name}", value)
 
 
-def _training(facts: Mapping[str, Any]) -> list[Point]:
+def _training(training: Training) -> list[Point]:
+    facts = training.model_dump()
     return [Point(f"train_{name}", value) for name, value in facts.items() if isinstance(value, int | float)]
 
 
-def _threshold_curves() -> Iterator[Point]:
+def _threshold_curves(curve: pd.DataFrame) -> Iterator[Point]:
     """Accuracy against threshold on the grid of whole percents, ``step`` = 100·τ: the rows nearest to it."""
-    curve = pd.read_csv(existing(METRICS / "threshold_curve.csv"))
     percents = curve["threshold"] * 100
     curve["step"] = percents.round().astype(int)
     curve["distance"] = (percents - curve["step"]).abs()
@@ -83,24 +85,35 @@ def _threshold_curves() -> Iterator[Point]:
             yield from (Point(f"threshold_curve/{split}/{metric}", value, step) for value, step in points)
 
 
-def _training_curves() -> Iterator[Point]:
-    history = pd.read_csv(existing(MODELS / "history.csv"))
+def _training_curves(history: pd.DataFrame) -> Iterator[Point]:
     for values in history.itertuples(index=False):
         yield from training_points(dict(zip(history.columns, values, strict=True)))
 
 
-def _log_provenance(row: Row, result: Result) -> None:
+def _log_provenance(row: Row, result: Result, params: Params, made_with: Params) -> None:
     """Once: how the working folder was when the result was new, whatever is changed or committed afterwards."""
     if COMMIT in row.tags:
         return
     patch = uncommitted_changes()
-    row.log_files([path for path in (LOCK, Path("dvc.yaml"), PARAMS_FILE) if path.exists()], "provenance")
-    if patch:
-        with tempfile.TemporaryDirectory() as folder:
+    # A lock file that does not describe the result would bring another one's files back.
+    described = [LOCK, Path("dvc.yaml")] if result.from_lock else [Path("dvc.yaml")]
+    row.log_files([path for path in described if path.exists()], "provenance")
+    with tempfile.TemporaryDirectory() as folder:
+        row.log_files([_params_file(Path(folder), params, made_with)], "provenance")
+        if patch:
             file = Path(folder) / "uncommitted.patch"
             file.write_bytes(patch)
             row.log_files([file], "provenance")
     row.set_tags(_provenance(result, dirty=bool(patch)))
+
+
+def _params_file(folder: Path, params: Params, made_with: Params) -> Path:
+    """params.yaml as it is, comments included; one without where the result was made with other values."""
+    if made_with == params:
+        return PARAMS_FILE
+    file = folder / PARAMS_FILE
+    file.write_text(yaml.safe_dump(made_with.model_dump(by_alias=True), sort_keys=False, allow_unicode=True))
+    return file
 
 
 def _provenance(result: Result, dirty: bool) -> dict[str, str]:
@@ -117,11 +130,9 @@ def _provenance(result: Result, dirty: bool) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _facts(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, str]:
-    """What is no number."""
-    words = {f"wsol.train_{name}": value for name, value in training.items() if isinstance(value, str)}
-    del words["wsol.train_train_key"]
-    return words | {"wsol.threshold_source": metrics["threshold_source"]}
+def _facts(metrics: Mapping[str, Any], training: Training) -> dict[str, str]:
+    """What is not a number."""
+    return {"wsol.train_device": training.device, "wsol.threshold_source": metrics["threshold_source"]}
 
 
 def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:

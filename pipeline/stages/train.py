@@ -1,8 +1,8 @@
 """Train the classifier from image labels alone; a killed training goes on from its last checkpoint.
 
-Reads data/prepared, the images, train.* and seed; writes models/ (model.pt, history.csv, training.json). Metrics are
-streamed to MLflow while it trains; where no server answers, training goes on without. On several GPUs it starts itself
-as one process for each; on several machines start it by `torchrun … -m pipeline train`.
+Reads data/prepared, the images, train.* and seed; writes models/ (model.pt, record.json, history.csv, training.json).
+Metrics are streamed to MLflow while it trains; where no server answers, training goes on without. On several GPUs it
+starts itself as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ import torch
 from pipeline import console
 from pipeline.backbones import BACKBONES
 from pipeline.errors import DataError
-from pipeline.files import MODELS, file_hash, write_csv, write_json
+from pipeline.files import MODELS, PREPARED, file_hash, replacing_files, write_csv
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
 from pipeline.models.backbones import check_region_fits, load_pretrained
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
 from pipeline.params import Params, TrainParams
+from pipeline.records import Inputs, write_record, write_sealed
 from pipeline.tracking import LiveRun, live_run
 from pipeline.training.distributed import process_group, rank
 from pipeline.training.loop import Trainer
@@ -45,7 +46,8 @@ class _Training:
 
 def run(params: Params) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's figures."""
-    dataset, settings, key = read_dataset(), params.train, train_key(params)
+    inputs = Inputs(PREPARED)
+    dataset, settings, key = read_dataset(read=inputs.read), params.train, train_key(params)
     if rank() != 0:
         console.silence()
     console.say(f"{settings.backbone} on {_device_name()}, λ = {settings.lambda_:g} ({settings.regularizer})")
@@ -56,7 +58,7 @@ def run(params: Params) -> dict[str, Any]:
         with live_run(params.track.experiment, key) as live:
             trainings = _train(params, dataset, key, live)
     # The finished checkpoint stays until `track`: if this is killed before DVC has the outputs, nothing is lost.
-    _write(trainings, params, len(dataset.classes), key)
+    _write(trainings, params, len(dataset.classes), key, inputs)
     # Of adversarial erasing the first network classifies.
     last = trainings[0].history[-1]
     return {"epochs": sum(len(t.history) for t in trainings), "val_accuracy": round(last["val_accuracy"], 2)}
@@ -83,12 +85,9 @@ def _log(live: LiveRun, done: int, row: dict[str, float]) -> None:
     live.log(row, done + int(row["epoch"]))
 
 
-def _write(trainings: list[_Training], params: Params, classes: int, key: str) -> None:
+def _write(trainings: list[_Training], params: Params, classes: int, key: str, inputs: Inputs) -> None:
     networks = [training.network for training in trainings]
-    save_localizers(MODELS / "model.pt", networks, _architecture(params.train, classes))
     rows = [row for training in trainings for row in training.history]
-    history = pd.DataFrame(rows)[list(COLUMNS)]
-    write_csv(MODELS / "history.csv", history.assign(epoch=range(1, len(rows) + 1)))
     facts = {
         "train_key": key,
         "device": _device_name(),
@@ -97,7 +96,14 @@ def _write(trainings: list[_Training], params: Params, classes: int, key: str) -
         "selected_epoch": trainings[0].selected_epoch,
         "weights": _weights(params.train),
     }
-    write_json(MODELS / "training.json", facts)
+    history = pd.DataFrame(rows)[list(COLUMNS)].assign(epoch=range(1, len(rows) + 1))
+    with replacing_files(MODELS) as folder:
+        save_localizers(folder / "model.pt", networks, _architecture(params.train, classes))
+        # Times differ from one training to the next: maps must not be made anew for them.
+        record = write_record(folder, MODELS, inputs, params, only=("model.pt",))
+        write_csv(folder / "history.csv", history)
+        seals = {"history": file_hash(folder / "history.csv"), "model": record.identity}
+        write_sealed(folder / "training.json", facts | seals)
 
 
 def _weights(settings: TrainParams) -> dict[str, str]:

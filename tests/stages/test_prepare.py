@@ -46,7 +46,7 @@ def test_a_data_set_without_equal_images_says_nothing(cub, capsys):
     prepare.run(load_params())
     warn_of_equal_images()
     assert "warning" not in capsys.readouterr().err
-    assert read_json(PREPARED / "dataset.json")["equal_images"]["splits"] == {"groups": 0, "image_ids": []}
+    assert read_json(PREPARED / "dataset.json", dict)["equal_images"]["splits"] == {"groups": 0, "image_ids": []}
 
 
 def test_a_name_with_two_blanks_is_not_taken_for_the_one_with_one(cub):

@@ -1,5 +1,6 @@
 """One row per result: exact counts, with a real MLflow database."""
 
+import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,12 +11,22 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.errors import TransientError, UserError
-from pipeline.files import MODELS, REPORT
+from pipeline.files import CAMS, MODELS, REPORT
 from pipeline.mlflow_client import tracking_uri
 from pipeline.params import load_params
-from pipeline.stages import track
+from pipeline.promote import promote
+from pipeline.stages import evaluate, track
 from pipeline.tracking import live_run
-from tests.sample_result import EPOCHS, history_row, write_lock, write_params, write_result, write_run, write_training
+from tests.sample_result import (
+    EPOCHS,
+    history_row,
+    write_lock,
+    write_page,
+    write_params,
+    write_result,
+    write_run,
+    write_training,
+)
 
 TRAIN_KEY = "a" * 32
 NUMBERS_OF_HISTORY = len(history_row(1)) - 1
@@ -35,8 +46,7 @@ def project(tmp_path, monkeypatch, state):
 
 def finish(folder):
     write_result()
-    (folder / REPORT).mkdir(exist_ok=True)
-    (folder / REPORT / "index.html").write_text("<p>report</p>")
+    write_page()
     write_lock(folder)
 
 
@@ -85,7 +95,7 @@ def test_a_result_is_one_row_with_everything_in_it(project, monkeypatch):
     assert (tags["wsol.airflow_run"], tags["wsol.git_commit"]) == ("manual__1", "unknown")
     assert tags["mlflow.runName"] == f"λ=0.0001 τ={metrics['threshold']:.3g} synthetic resnet18"
     assert artifacts(row.info.run_id) == ["metrics", "model", "provenance", "report"]
-    assert artifacts(row.info.run_id, "model") == ["model/model.pt", "model/training.json"]
+    assert artifacts(row.info.run_id, "model") == ["model/model.pt", "model/record.json", "model/training.json"]
     assert artifacts(row.info.run_id, "provenance") == ["provenance/dvc.lock", "provenance/params.yaml"]
 
 
@@ -134,7 +144,7 @@ def test_a_model_whose_row_was_deleted_is_stored_again(project):
     MlflowClient(tracking_uri()).delete_run(first["run_id"])
     second = track.run(load_params())
     assert second["new"]
-    assert artifacts(second["run_id"], "model") == ["model/model.pt", "model/training.json"]
+    assert artifacts(second["run_id"], "model") == ["model/model.pt", "model/record.json", "model/training.json"]
 
 
 def test_the_streamed_run_becomes_the_row_and_only_gaps_are_filled(project):
@@ -167,6 +177,7 @@ def test_the_same_training_repeated_with_the_same_result_leaves_one_row(project)
 def test_another_training_with_the_same_result_keeps_its_streamed_run(project):
     track.run(load_params())
     write_training(project, train_key="b" * 32)
+    write_lock(project)
     with live_run("wsol", "b" * 32) as live:
         live.log(history_row(1), 1)
     second = track.run(load_params())
@@ -187,7 +198,7 @@ def test_two_models_are_stored_separately(project):
     write_params(project, localize__threshold=0.5)
     finish(project)
     second = track.run(load_params())
-    assert artifacts(second["run_id"], "model") == ["model/model.pt", "model/training.json"]
+    assert artifacts(second["run_id"], "model") == ["model/model.pt", "model/record.json", "model/training.json"]
 
 
 def test_a_server_that_is_away_means_retry_later_and_nothing_is_lost(project, monkeypatch):
@@ -258,6 +269,7 @@ def test_a_lock_of_other_files_is_not_believed(project):
     first = track.run(load_params())
     write_params(project, localize__threshold=0.5)
     write_result()  # by hand: dvc.lock still tells of the first result
+    write_page()
     second = track.run(load_params())
     assert second["run_key"] != first["run_key"]
     assert len(rows()) == 2
@@ -324,3 +336,70 @@ def test_the_overrides_of_a_workspace_do_not_make_it_dirty(project):
     (row,) = rows()
     assert row.data.tags["wsol.dirty"] == "false"
     assert "provenance/uncommitted.patch" not in artifacts(row.info.run_id, "provenance")
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_model_that_was_replaced_after_the_run_is_not_tracked(project, lock):
+    """By a stage that lived on: in whole, with a record of its own."""
+    if not lock:
+        (project / "dvc.lock").unlink()
+    write_params(project, seed=1)
+    write_training(project, train_key="b" * 32, model=b"other weights")
+    write_params(project)
+    shutil.rmtree(project / CAMS)  # as carried back from another machine
+    with pytest.raises(UserError, match=r"made from another models than the one here"):
+        track.run(load_params())
+    with pytest.raises(UserError, match=r"made from another models than the one here"):
+        promote("")
+    assert not MlflowClient(tracking_uri()).get_experiment_by_name("wsol")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/model.pt",
+        "models/history.csv",
+        "metrics/per_image.parquet",
+        "metrics/threshold_curve.csv",
+        "metrics/metrics.json",
+        "report/index.html",
+    ],
+)
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_file_that_was_changed_after_the_run_is_named(project, lock, name):
+    if not lock:
+        (project / "dvc.lock").unlink()
+    path = project / name
+    path.write_bytes(path.read_bytes()[:-1] + b"~")
+    with pytest.raises(UserError, match=rf"{path} is not the file that stage \w+ wrote"):
+        track.run(load_params())
+
+
+def test_a_training_that_the_lock_does_not_name_is_refused(project):
+    write_training(project, train_key="b" * 32)
+    with pytest.raises(UserError, match=r"models/training\.json is not the one that dvc\.lock names.*dvc checkout"):
+        track.run(load_params())
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_the_parameters_are_those_the_result_was_made_with(project, lock, tmp_path):
+    if not lock:
+        (project / "dvc.lock").unlink()
+    made_with = load_params().flat()
+    write_params(project, train__lambda=0.5, seed=7, localize__threshold=0.9, prepare__val_fraction=0.5)
+    run_id = track.run(load_params())["run_id"]
+    (row,) = rows()
+    assert row.data.params == {name: str(value) for name, value in made_with.items()}
+    assert "λ=0.0001" in row.data.tags["mlflow.runName"]
+    kept = MlflowClient(tracking_uri()).download_artifacts(run_id, "provenance/params.yaml", str(tmp_path))
+    assert load_params(Path(kept)).flat() == made_with
+    assert ("provenance/dvc.lock" in artifacts(run_id, "provenance")) is lock
+
+
+def test_stages_that_ran_with_different_values_are_named(project):
+    (project / "dvc.lock").unlink()
+    write_params(project, evaluate__interval=0.01)
+    evaluate.run(load_params())  # by hand: localize had chosen on another grid
+    write_page()
+    with pytest.raises(UserError, match=r"evaluate\.interval was 0\.01 when evaluate ran, and 0\.001"):
+        track.run(load_params())

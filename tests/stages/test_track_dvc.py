@@ -13,12 +13,11 @@ from tests.sample_result import REPOSITORY, write_params
 MAKE = """
 import os
 from pathlib import Path
-from tests.sample_result import write_result, write_run
+from tests.sample_result import write_page, write_result, write_run
 
 write_run(Path.cwd())
 write_result()
-Path("report").mkdir()
-Path("report/index.html").write_text("<p>report</p>")
+write_page()
 """
 
 DVC_YAML = """
@@ -26,7 +25,8 @@ stages:
   evaluate:
     cmd: python make.py
     params: [localize]
-    outs: [data/prepared, images, models/model.pt, models/training.json, models/history.csv, cams, boxes,
+    outs: [data/prepared, images, models/model.pt, models/record.json, models/training.json, models/history.csv, cams,
+           boxes, metrics/record.json,
            metrics/metrics.json, metrics/threshold_curve.csv, metrics/per_image.parquet, report]
   track:
     cmd: python -m pipeline track
