@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "error: Python 3.11 to 3.13 is needed, found %d.%d; name another with `make PYTHON=python3.11 $(MAKECMDGOALS)`" % v)'
 	@echo "setting up $(VENV) (up to 3 GB of packages)"
 	@$(PYTHON) -m venv $(VENV) || { echo "error: could not make $(VENV); if python3-venv is missing, on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@$(PY) -m pip install -q --disable-pip-version-check "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r docker/uv.lock
 	@$(VENV)/bin/uv pip install -q --python $(PY) --require-hashes -r requirements.lock
 	@$(PY) -c 'import cv2' || { echo "error: OpenCV lacks system libraries; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0" >&2; exit 2; }
 	@touch $@

@@ -6,6 +6,8 @@ same=$(mktemp)
 trap 'rm -f "$same"' EXIT
 grep -oE '^(dvc|llvmlite|mlflow|numba|numpy|opencv-python|pandas|pillow|pyarrow|scikit-learn|scipy|timm|torch|torchvision)==[^\\]+' \
   requirements.lock >"$same"
+# What installs the rest, by hash as well.
+sed -n '/^uv==/,/[^\\]$/p' requirements.lock >docker/uv.lock
 compile() { # image, what it holds
   image=$1
   shift

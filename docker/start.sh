@@ -27,6 +27,11 @@ for image in tools postgres mlflow airflow pipeline; do
   docker image inspect "wsol/$image:$version" >/dev/null 2>&1 ||
     fail "there is no image wsol/$image:$version (WSOL_VERSION in docker/.env); \`make images\` builds those of this commit"
 done
+case $(setting WSOL_ADDRESS) in
+  127.* | localhost | ::1 | "") ;;
+  *) echo "warning: WSOL_ADDRESS=$(setting WSOL_ADDRESS) in docker/.env lets other machines reach both pages, whose" \
+    "passwords then cross the network unencrypted (docs/deployment.md: put a proxy with TLS before them)" >&2 ;;
+esac
 raw=$(setting COMPOSE_PROJECT_NAME)_raw
 linked=$(docker volume inspect --format '{{.Options.device}}' "$raw" 2>/dev/null) || linked=$(setting WSOL_RAW_FOLDER)
 [ "$linked" = "$(setting WSOL_RAW_FOLDER)" ] ||

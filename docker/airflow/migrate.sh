@@ -4,8 +4,11 @@ set -eu
 airflow db migrate
 user=$(cat /run/wsol/airflow/admin_user)
 if ! airflow users list --output plain | grep -qw "$user"; then
-  airflow users create --role Admin --username "$user" --password "$(cat /run/wsol/airflow/admin_password)" \
-    --firstname WSOL --lastname Administrator --email "$user@localhost.localdomain"
+  # By standard input, asked for twice: the arguments of a process are seen by everybody on the host.
+  password=$(cat /run/wsol/airflow/admin_password)
+  printf '%s\n%s\n' "$password" "$password" |
+    airflow users create --role Admin --username "$user" \
+      --firstname WSOL --lastname Administrator --email "$user@localhost.localdomain"
 fi
 slots=$WSOL_GPUS
 [ "$slots" -gt 0 ] || slots=1

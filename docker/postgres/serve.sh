@@ -6,7 +6,8 @@ create() { # user, databases it owns
   password=$(cat "/run/wsol/postgres/$1")
   user=$1
   shift
-  psql -q -U postgres -d postgres -c "CREATE ROLE $user LOGIN PASSWORD '$password'"
+  # By standard input: the arguments of a process are seen by everybody on the host.
+  echo "CREATE ROLE $user LOGIN PASSWORD '$password'" | psql -q -v ON_ERROR_STOP=1 -U postgres -d postgres
   for database in "$@"; do psql -q -U postgres -d postgres -c "CREATE DATABASE $database OWNER $user"; done
 }
 if [ ! -d "$data" ]; then
