@@ -101,9 +101,9 @@ def _workplace(path: Path, place: Path) -> Iterator[tuple[Path, Path]]:
             yield new, old
         finally:
             shutil.rmtree(new, ignore_errors=True)
-            with suppress(OSError):  # the old files, where they could not be put back, are not removed
-                old.rmdir()
-                temporary.rmdir()
+            for empty in (old, temporary):
+                with suppress(OSError):  # old files that could not be put back are not removed
+                    empty.rmdir()
     except OSError as error:
         raise Unwritable(path, error) from None
     except Unwritable as inside:  # the name it knows is the temporary one

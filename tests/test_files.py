@@ -1,8 +1,6 @@
 """Files are replaced whole or not at all."""
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from pipeline.files import (
     write_json,
     write_shard,
 )
+from tests.full_disk import FullDisk
 
 
 def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
@@ -118,25 +117,6 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 
 def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-class FullDisk:
-    """Lets a number of file operations through; from then on, or at the next one only, there is no space left."""
-
-    def __init__(self, monkeypatch, passing, lasting):
-        self.passing, self.lasting, self.failed = passing, lasting, 0
-        for holder, name in ((Path, "mkdir"), (Path, "replace"), (os, "fsync"), (os, "mkdir")):
-            monkeypatch.setattr(holder, name, self.limited(getattr(holder, name)))
-
-    def limited(self, operation):
-        def work(*arguments, **options):
-            self.passing -= 1
-            if self.passing < 0 and (self.lasting or not self.failed):
-                self.failed += 1
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return operation(*arguments, **options)
-
-        return work
 
 
 @pytest.mark.parametrize("writing", [replacing_files, replacing_folder])

@@ -19,6 +19,7 @@ from pipeline.provenance import read_result
 from pipeline.records import Inputs, adopt_model, read_record, write_record
 from pipeline.schemas import CAM_SHARD, PER_IMAGE, check_arrays, check_numbers, parse_json, parse_table
 from pipeline.stages import evaluate, extract_cams, localize, report, track, train
+from tests.full_disk import FullDisk
 from tests.sample_result import CLASSES, write_params, write_result, write_run, write_training
 
 ARCHITECTURE = {"backbone": "squeezenet1_1", "stride": 16, "head": "gap", "tap_threshold": 0.1, "acol_threshold": 0.6,
@@ -257,3 +258,23 @@ def test_a_kill_between_two_renames_is_noticed(project):
     (METRICS / "metrics.json").write_bytes(old)
     with pytest.raises(UserError, match=r"metrics/metrics\.json is not the file that stage evaluate wrote"):
         report.run(load_params())
+
+
+@pytest.mark.parametrize(("stage", "folder"), [(evaluate, METRICS), (report, REPORT)])
+def test_a_full_disk_leaves_the_old_result_whole_at_every_step(project, stage, folder):
+    def contents():
+        return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    before = contents()
+    for step in range(100):
+        with pytest.MonkeyPatch.context() as patch:
+            disk = FullDisk(patch, step, lasting=False)
+            try:
+                stage.run(load_params())
+            except UserError as error:
+                assert f"cannot write {folder.absolute()}: No space left" in str(error)
+        if not disk.failed:
+            break
+        assert contents() == before
+        assert not list(Path().rglob(f".{folder.name}.*"))
+    assert step > 8

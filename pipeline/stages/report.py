@@ -14,7 +14,7 @@ from pipeline import console
 from pipeline.data.loading import read_image
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, reading, replacing_folder, write_bytes
 from pipeline.manifest import Dataset, ImageRow, read_dataset
-from pipeline.params import Params
+from pipeline.params import Params, replaced
 from pipeline.records import Inputs, write_record
 from pipeline.report.figures import threshold_figure, training_figure
 from pipeline.report.gallery import Example, choose, chosen_maps, corner_and_size, pictures
@@ -31,11 +31,11 @@ SHOWN = ("seed", "prepare.dataset", "train.", "extract_cams.", "localize.", "eva
 def run(params: Params) -> dict[str, Any]:
     """Write the page; returns where it is and its size."""
     inputs = Inputs(PREPARED, MODELS, CAMS, BOXES, METRICS)
-    metrics = read_metrics(inputs)
+    metrics, made_with = read_metrics(inputs), replaced(params, inputs.settings())
     page = render(
         metrics=metrics,
-        deltas=params.evaluate.iou,
-        settings={name: value for name, value in params.flat().items() if name.startswith(SHOWN)},
+        deltas=made_with.evaluate.iou,
+        settings={name: value for name, value in made_with.flat().items() if name.startswith(SHOWN)},
         figures=_figures(metrics["threshold"], inputs),
         gallery=_gallery(read_dataset(read=inputs.read), inputs),
     ).encode()
