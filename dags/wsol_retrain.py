@@ -94,7 +94,7 @@ with DAG(
         task_id="judge",
         pre_execute=only_if_asked,
         retries=3,
-        doc_md="What promote would decide, for the person who is asked",
+        doc_md="What promote would decide, for the person who is asked; it counts as the run's comparison",
     )
     approve = HITLOperator(
         task_id="approve",
@@ -112,7 +112,8 @@ with DAG(
         task_id="promote",
         trigger_rule="none_failed",
         retries=3,
-        doc_md="Let the result compete with the champion; a refusal is a recorded result",
+        doc_md="Let the result compete with the champion on gate, or with baselines where there is none; a refusal is "
+        "a recorded result",
     )
     publish = runtime.command(
         ["publish"],

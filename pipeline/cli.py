@@ -167,6 +167,8 @@ def repro(
     outcome = reproduce(stage, single_item=single_item, force=force)
     leave_outcome(outcome.exit_code, outcome.message)
     if outcome.exit_code == 0:
+        if not stage:
+            console.say("To enter the result against the champion: python -m pipeline promote")
         _answer({"reproduced": stage or "all"})
     raise SystemExit(outcome.exit_code)
 
@@ -233,12 +235,17 @@ def sweep(
 @app.command(rich_help_panel="Tools")
 def promote(
     run: Annotated[str, typer.Option(help="id of a tracked run; the result in this folder if not given")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="decide and show why, but change nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="decide and show why, but promote nothing; it counts as a comparison")
+    ] = False,
     approval: Annotated[
         Literal["none", "Approve", "Reject"], typer.Option(help="of a person who was asked; Reject refuses")
     ] = "none",
 ) -> None:
     """Let a tracked run compete with the champion of MLflow's registry, by the rule of promote.* in params.yaml.
+
+    Any run will do, from anywhere: of `repro`, of the DAG, a trial of a sweep. It competes for the registered model of
+    track.experiment in this folder's params.yaml, whatever experiment it is filed under. See docs/promotion.md.
 
     A refusal is a result like any other: it is recorded with the run, and the exit code is 0.
     """

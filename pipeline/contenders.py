@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DATA_HASH = "wsol.data_hash"
+#: Boxes of no image in particular, by what they are called: their overlaps in the table.
+BLIND_BOXES = {"a centred Gaussian": "center_gaussian_iou", "the full image": "full_image_iou"}
 #: Code that decides what an image scores, as `dvc.lock` names it; helpers for files and tables cannot change that.
 SCORING_CODE = re.compile(r"pipeline/(wsol/\w+|evaluation)\.py")
 
@@ -40,7 +42,11 @@ def tracked_contender(client: Any, run: Any, metrics: tuple[str, ...]) -> Conten
 
 
 def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
-    """``image_ids`` and ``values`` of a contender from its ``per_image.parquet``."""
+    """``image_ids``, ``values`` and ``baselines`` of a contender from its ``per_image.parquet``.
+
+    Args:
+        metrics: the primary one, to which the baselines belong, then the guards.
+    """
     import pandas as pd
 
     rows = pd.read_parquet(table)
@@ -51,24 +57,44 @@ def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
         if split in splits and (found := image_values(splits[split], name)) is not None:
             values[metric] = found
     ids = {split: tuple(part["image_id"].astype(str)) for split, part in splits.items()}
-    return {"image_ids": ids, "values": values}
+    split, _, name = metrics[0].partition(".")
+    baselines = baseline_values(splits[split], name) if metrics[0] in values else {}
+    return {"image_ids": ids, "values": values, "baselines": baselines}
 
 
 def image_values(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
-    """What each image contributes to an accuracy, ``(N,)`` in [0, 1]; None where the images have no boxes."""
-    top, percents = (re.search(pattern, name) for pattern in (r"top(\d)", r"iou(\d\d)"))
-    correct = _class_hits(rows, int(top[1])) if top else np.ones(len(rows))
-    if name.startswith("cls_"):
+    """What each image contributes to an accuracy, ``(N,)`` in [0, 1]; None where the images lack what it needs."""
+    top = re.search(r"top(\d)", name)
+    correct = _column(rows, f"top{top[1]}_correct") if top else np.ones(len(rows))
+    if name.startswith("cls_") or correct is None:
         return correct
-    overlaps = rows["iou"].to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isnan(overlaps).any():
+    overlaps = _column(rows, "iou")
+    return None if overlaps is None else correct * _hits(overlaps, name)
+
+
+def baseline_values(rows: "pd.DataFrame", name: str) -> dict[str, NDArray[np.float64]]:
+    """The same for answers that look at no image: boxes always at one place, the class always the likeliest here."""
+    top = re.search(r"top(\d)", name)
+    common = rows["label"].value_counts().index[: int(top[1]) if top else 0]
+    correct = np.isin(rows["label"], common).astype(np.float64) if top else np.ones(len(rows))
+    if name.startswith("cls_"):
+        return {"the most frequent class" if len(common) == 1 else f"the {len(common)} most frequent classes": correct}
+    boxes = {label: _column(rows, column) for label, column in BLIND_BOXES.items()}
+    return {label: correct * _hits(overlaps, name) for label, overlaps in boxes.items() if overlaps is not None}
+
+
+def _hits(overlaps: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """The overlaps themselves where the metric is their mean, else which of them reach its criterion."""
+    percents = re.search(r"iou(\d\d)", name)
+    return (overlaps >= int(percents[1]) / 100).astype(np.float64) if percents else overlaps
+
+
+def _column(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
+    """Numbers of every image; None where one has none, or the table is older than the column."""
+    if name not in rows:
         return None
-    return correct * (overlaps >= int(percents[1]) / 100 if percents else overlaps)
-
-
-def _class_hits(rows: "pd.DataFrame", top: int) -> NDArray[np.float64]:
-    pairs = zip(rows["top5"], rows["label"], strict=True)
-    return np.array([label in list(classes)[:top] for classes, label in pairs], dtype=np.float64)
+    found = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return None if np.isnan(found).any() else found
 
 
 def recorded_params(client: Any, run: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Scoring one split, image by image: everything ``metrics.json`` says of it. It scores; it chooses nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from pipeline.wsol.metrics import (
 
 #: Standard deviation of the centred Gaussian, in pixels of the protocol's frame.
 GAUSSIAN_SIGMA = 56.0
+#: Grey value that its thresholds are a fraction of: its peak.
+GAUSSIAN_STANDARD = 255.0
 #: IoU criterion of Top-1 and Top-5 localization.
 DELTA = 0.5
 
@@ -50,14 +52,40 @@ class ScoredImage:
     part: NDArray[np.bool_] | None
 
 
-class SplitScorer:
-    """Metrics of one split, holding a few numbers per image and no map."""
+def gaussian_boxes() -> NDArray[np.int16]:
+    """The centred Gaussian's largest box at every level, ``(256, 4)``, in the protocol's frame."""
+    return geometry.largest_boxes(geometry.quantize(gaussian_map(FRAME, GAUSSIAN_SIGMA)))
 
-    def __init__(self, tau: float, deltas: tuple[float, ...], interval: float) -> None:
+
+def gaussian_threshold(truths: Iterable[NDArray[np.int64]], interval: float) -> float:
+    """The threshold that the centred Gaussian would be deployed with: chosen as ``localize`` chooses a method's.
+
+    Args:
+        truths: true boxes ``(m, 4)`` of every image of val, in the protocol's frame.
+        interval: spacing of the thresholds tried.
+    """
+    boxes, curve = gaussian_boxes(), ThresholdCurve(interval, (DELTA,))
+    for truth in truths:
+        curve.add(geometry.iou(boxes, truth).max(axis=1), GAUSSIAN_STANDARD)
+    return float(curve.best_thresholds()[0])
+
+
+class SplitScorer:
+    """Metrics of one split, holding a few numbers per image and no map.
+
+    Args:
+        tau: the threshold in use.
+        gaussian_tau: that of the centred Gaussian, see :func:`gaussian_threshold`.
+        deltas: the IoU criteria.
+        interval: spacing of the thresholds that the oracles try.
+    """
+
+    def __init__(self, tau: float, gaussian_tau: float, deltas: tuple[float, ...], interval: float) -> None:
         self.tau, self.deltas, self.interval = tau, deltas, interval
         self.single, self.every, self.gaussian = (ThresholdCurve(interval, deltas) for _ in range(3))
         self.pixels = PixelAveragePrecision(interval)
-        self.gaussian_boxes = geometry.largest_boxes(geometry.quantize(gaussian_map(FRAME, GAUSSIAN_SIGMA)))
+        self.gaussian_boxes = gaussian_boxes()
+        self.gaussian_level = geometry.threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
         self.rows: list[dict[str, Any]] = []
 
     def add(self, image: ScoredImage) -> None:
@@ -84,9 +112,14 @@ class SplitScorer:
         overlaps = geometry.iou(image.level_boxes, truth).max(axis=1)
         self.single.add(overlaps, image.standard)
         self.every.add(geometry.best_iou_per_level(grey, truth), image.standard)
-        self.gaussian.add(geometry.iou(self.gaussian_boxes, truth).max(axis=1), 255.0)
+        blind = geometry.iou(self.gaussian_boxes, truth).max(axis=1)
+        self.gaussian.add(blind, GAUSSIAN_STANDARD)
         whole = np.array([[0, 0, FRAME - 1, FRAME - 1]])
-        return {"iou": float(overlaps[level]), "full_image_iou": float(geometry.iou(whole, truth).max())}
+        return {
+            "iou": float(overlaps[level]),
+            "center_gaussian_iou": float(blind[self.gaussian_level]),
+            "full_image_iou": float(geometry.iou(whole, truth).max()),
+        }
 
     def _segmentation(self, image: ScoredImage, foreground: NDArray[np.bool_]) -> dict[str, float]:
         if image.mask is None:

@@ -35,7 +35,8 @@ REPORT = Path("report")
 #: In each of these folders: what the files beside it were made from (:mod:`pipeline.records`).
 RECORD = "record.json"
 
-EVALUATED_SPLITS = ("val", "test")
+#: Splits that are scored: val chooses, gate decides on promotion (a data set may lack it), test is only reported.
+EVALUATED_SPLITS = ("val", "gate", "test")
 #: Images per shard of `cams/` and `boxes/`: what a stage holds in memory at a time.
 SHARD_SIZE = 256
 

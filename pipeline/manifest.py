@@ -10,13 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UserError
-from pipeline.files import PREPARED, content, read_json, reading, write_json, write_parquet
+from pipeline.files import EVALUATED_SPLITS, PREPARED, content, read_json, reading, write_json, write_parquet
 from pipeline.schemas import MANIFEST, DatasetFacts, parse_table
 
 #: Columns of ``manifest.parquet``, one row per image. Paths are relative to the image root; boxes are a list of
 #: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
 COLUMNS = tuple(MANIFEST)
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", *EVALUATED_SPLITS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Dataset:
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
         return self.rows[self.rows["split"] == name].reset_index(drop=True)
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The splits to score: those of :data:`EVALUATED_SPLITS` that have images."""
+        return tuple(split for split in EVALUATED_SPLITS if (self.rows["split"] == split).any())
 
     def images(self, split: str) -> dict[str, ImageRow]:
         """The images of one split by id, in the manifest's order."""

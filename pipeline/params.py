@@ -41,7 +41,14 @@ class PrepareParams(_Group):
     root: str = Field(min_length=1)
     seed: int = Field(ge=0, lt=2**63)
     val_fraction: float = Field(gt=0, lt=1)
+    gate_fraction: float = Field(ge=0, lt=1)
     synthetic: SyntheticParams
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> "PrepareParams":
+        if (taken := self.val_fraction + self.gate_fraction) >= 1:
+            raise ValueError(f"val_fraction and gate_fraction take {taken:g} of the training images: leave some")
+        return self
 
 
 class TrainParams(_Group):
@@ -167,10 +174,29 @@ class TrackParams(_Group):
     experiment: str = Field(pattern=r"^[/\w.\- ]+$")
 
 
-#: Accuracies that are a mean over images, so that two runs can be compared image by image.
-_Promotable = Annotated[
-    str, Field(pattern=r"^(val|test)\.(gt_known_iou\d\d|top[15]_loc_iou\d\d|cls_top[15]|mean_iou)$")
-]
+#: Accuracies that ``evaluate`` measures and that are a mean over images, so that runs can be compared image by image.
+_PER_IMAGE = re.compile(r"gt_known_iou\d\d|top[15]_loc_iou50|cls_top[15]|mean_iou")
+_NOT_FOR_PROMOTION = {
+    "val": "has chosen the threshold and the best of a sweep already",
+    "test": "is only reported: of a champion that was chosen by it, nothing would tell how good it is",
+}
+
+
+def _promotable(metric: str) -> str:
+    split, _, name = metric.partition(".")
+    if not _PER_IMAGE.fullmatch(name):
+        raise ValueError(
+            f"{metric!r} is not an accuracy that is measured for each image; name gate.gt_known_iou50, "
+            "gate.top1_loc_iou50, gate.top5_loc_iou50, gate.mean_iou, gate.cls_top1 or gate.cls_top5"
+        )
+    if reason := _NOT_FOR_PROMOTION.get(split):
+        raise ValueError(f"{metric}: promotion cannot decide on {split}, which {reason}; name gate.{name}")
+    if split != "gate":
+        raise ValueError(f"{metric}: promotion decides on the split gate; name gate.{name}")
+    return metric
+
+
+_Promotable = Annotated[str, AfterValidator(_promotable)]
 
 
 class PromoteParams(_Group):
@@ -206,6 +232,10 @@ class Params(_Group):
                 f"extract_cams.method {self.extract_cams.method} does not know the two branches of train.head acol; "
                 "set it to cam"
             )
+        criteria = [f"gate.gt_known_iou{round(100 * iou)}" for iou in self.evaluate.iou]
+        for metric in (self.promote.metric, *self.promote.guards):
+            if metric.startswith("gate.gt_known") and metric not in criteria:
+                raise ValueError(f"promote: {metric} is not measured, as evaluate.iou is {self.evaluate.iou}")
         return self
 
     def flat(self) -> dict[str, Any]:

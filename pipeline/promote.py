@@ -1,23 +1,30 @@
 """The commands ``promote`` and ``rollback``: read both contenders, decide, record the decision, move the aliases.
 
+Every comparison is counted with the champion, before a number is seen, and makes the next one harder to pass; a dry run
+is one too, and the same run entered afterwards is not counted again.
+
 The decision is recorded before an alias moves, and the champion's alias moves last: until then a promotion that fails
 leaves the champion, and after that the same command completes what was not written.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pipeline import console, mlflow_client
+from pipeline.checkout import checkout_run
 from pipeline.contenders import tracked_contender
 from pipeline.errors import UserError
 from pipeline.params import Params, load_params
-from pipeline.promotion import Contender, Decision, Rule, decide, incomparable
+from pipeline.promotion import CHAMPION, Contender, Decision, Rule, decide, incomparable, obstacle, shortcoming
 from pipeline.promotion_record import is_tagged, read_decision, tag_decision, version_facts, write_decision
 from pipeline.provenance import read_result
 from pipeline.registry import Alias, ChampionChanged, Registry, find_run, get_run
 from pipeline.rescoring import rescore
+from pipeline.state import state_folder
 from pipeline.tracking import RUN_KEY
 
 Approval = Literal["none", "Approve", "Reject"]
@@ -30,7 +37,7 @@ def promote(run_id: str, *, dry_run: bool = False, approval: Approval = "none") 
 
     Args:
         run_id: of MLflow; empty for the result in the working folder.
-        dry_run: decide, but record and change nothing.
+        dry_run: decide, but change no alias and record no decision; what was compared is counted all the same.
         approval: of a person who was asked; "Reject" is a refusal whatever the numbers say.
 
     Returns:
@@ -108,12 +115,22 @@ def _decide(registry: Registry, run: Any, params: Params, aliases: dict[str, str
     rule = Rule(**params.promote.model_dump() | {"guards": tuple(params.promote.guards)})
     challenger = tracked_contender(registry.client, run, rule.metrics)
     rival = aliases.get("champion", aliases.get("previous"))
-    decision = decide(rule, challenger, _champion(registry, run, rule, challenger, rival))
+    decision = _compare(registry, run, rule, challenger, rival)
     if rival is not None and "champion" not in aliases:
         decision = replace(decision, reason=f"{decision.reason} (against {_without_champion(rival)})")
     if approval == "Reject":
-        return Decision("refused", f"rejected by a person ({decision.reason})", decision.comparisons)
+        return replace(decision, verdict="refused", reason=f"rejected by a person ({decision.reason})")
     return decision
+
+
+def _compare(registry: Registry, run: Any, rule: Rule, challenger: Contender, rival: str | None) -> Decision:
+    if reason := shortcoming(rule, challenger):
+        # No champion need be fetched, let alone scored anew.
+        return Decision("refused", reason)
+    champion = _champion(registry, run, rule, challenger, rival)
+    if reason := obstacle(rule, challenger, champion):
+        return Decision("refused", reason)
+    return decide(rule, challenger, champion, registry.look(rival, run, rule.metric))
 
 
 def _without_champion(previous: str) -> str:
@@ -133,21 +150,28 @@ def _champion(registry: Registry, run: Any, rule: Rule, challenger: Contender, v
     if not reason:
         return recorded
     console.say(reason)
-    if not _is_here(run):
-        console.say(
-            f"To have the champion scored anew: `python -m pipeline checkout {run.info.run_id} FOLDER`, then promote "
-            "there."
-        )
-        return recorded
     try:
-        return rescore(registry.client, champion_run, challenger, rule.metrics)
+        with nullcontext() if _is_here(run) else _checked_out(run):
+            return rescore(registry.client, champion_run, challenger, rule.metrics)
     except UserError as error:
         # Any other fault says nothing of the two: a refusal would stay with the run, where a later try may succeed.
         console.warn(
-            f"the champion cannot be scored here: {error} Results that have nothing in common belong in an "
-            "experiment of their own (track.experiment)."
+            f"the champion cannot be scored on this run's data: {error} Results that have nothing in common belong in "
+            "an experiment of their own (track.experiment)."
         )
         return recorded
+
+
+@contextmanager
+def _checked_out(run: Any) -> Iterator[None]:
+    """The run's code, parameters and data as the working folder, wherever the command was given."""
+    console.say(f"run {run.info.run_id} is not what lies here: checking it out for the comparison …")
+    place = state_folder() / "checkouts"
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="promote-", dir=place) as folder:
+        checkout_run(run.info.run_id, Path(folder))
+        with chdir(folder):
+            yield
 
 
 def _is_here(run: Any) -> bool:
@@ -191,6 +215,7 @@ def _told(
         "model": registry.name,
         "version": version,
         "champion": champion,
+        "look": decision.look,
         "comparisons": [asdict(found) for found in decision.comparisons],
     }
 
@@ -200,14 +225,14 @@ def show(decision: Decision) -> None:
     if decision.comparisons:
         rows = (
             (
-                found.metric,
+                found.metric if found.against == CHAMPION else f"{found.metric}, against {found.against}",
                 "–" if found.champion is None else f"{found.champion:.2f}",
                 f"{found.challenger:.2f}",
                 "–" if found.difference is None else f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]",
             )
             for found in decision.comparisons
         )
-        console.table("In percent, differences with 95 % intervals", ("", "champion", "challenger", "difference"), rows)
+        console.table("In percent, differences with 95 % intervals", ("", "to beat", "challenger", "difference"), rows)
 
 
 def rollback() -> dict[str, Any]:

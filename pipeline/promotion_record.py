@@ -33,7 +33,8 @@ def read_decision(client: Any, run: Any) -> Decision | None:
         return None
     with TemporaryDirectory() as folder:
         kept = json.loads(Path(download(client, run.info.run_id, DECISION, folder)).read_text())
-    return Decision(kept["verdict"], kept["reason"], tuple(Comparison(**row) for row in kept["comparisons"]))
+    comparisons = tuple(Comparison(**row) for row in kept["comparisons"])
+    return Decision(kept["verdict"], kept["reason"], comparisons, kept.get("look"))
 
 
 def tag_decision(client: Any, run: Any, decision: Decision) -> None:

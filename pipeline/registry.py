@@ -7,7 +7,7 @@ architecture, with the run's metrics. ``champion`` is in use, ``previous`` was b
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,9 @@ from pipeline.tracking import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
 Alias = Literal["champion", "previous", "challenger"]
 #: Of a version whose time as champion was ended by a rollback: the version it gave way to.
 ROLLED_BACK = "wsol.rolled_back"
+#: With a run and a metric: which look at a champion the run's comparison was. A tag of the champion's version; of the
+#: registered model where there was no champion.
+LOOK = "wsol.look."
 MODEL_FOLDER = "model"
 
 
@@ -154,6 +157,39 @@ class Registry:
         if self.gave_way_to(version) is not None:
             self.client.delete_model_version_tag(self.name, version, ROLLED_BACK)
 
+    def look(self, rival: str | None, run: Any, metric: str) -> int:
+        """How many times challengers were compared with a version, this time included; the same run again is the same.
+
+        Counted before a number is seen, so that a promotion that is stopped and completed is one look.
+
+        Args:
+            rival: the version to beat; None where none is champion.
+            metric: that decides: by another one a run is looked at anew.
+        """
+        key = f"{LOOK}{run.info.run_id}.{metric}"
+        with self._lock():
+            self._ensure_registered()
+            looks = {tag: value for tag, value in self._tags(rival).items() if tag.startswith(LOOK)}
+            if key not in looks:
+                looks[key] = str(len(looks) + 1)
+                self._tag(rival, key, looks[key])
+        return int(looks[key])
+
+    @staticmethod
+    def _lock() -> AbstractContextManager[Any]:
+        return exclusive_lock(state_folder() / "registry.lock", "another promotion", inf)
+
+    def _tags(self, version: str | None) -> Mapping[str, str]:
+        client, name = self.client, self.name
+        found = client.get_registered_model(name) if version is None else client.get_model_version(name, version)
+        return dict(found.tags)
+
+    def _tag(self, version: str | None, key: str, value: str) -> None:
+        if version is None:
+            self.client.set_registered_model_tag(self.name, key, value)
+        else:
+            self.client.set_model_version_tag(self.name, version, key, value)
+
     @contextmanager
     def changing(self, champion: str | None) -> Iterator[None]:
         """One process at a time changes aliases, and only while the champion is the one it decided against.
@@ -161,7 +197,7 @@ class Registry:
         Raises:
             ChampionChanged: another promotion came first.
         """
-        with exclusive_lock(state_folder() / "registry.lock", "another promotion", inf):
+        with self._lock():
             if self.aliases().get("champion") != champion:
                 raise ChampionChanged(
                     f"another run became champion of model {self.name} meanwhile; nothing was changed. Run again."

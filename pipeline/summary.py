@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import console
-from pipeline.files import METRICS, REPORT
+from pipeline.files import EVALUATED_SPLITS, METRICS, REPORT
 from pipeline.records import Inputs
 from pipeline.results import read_metrics
 
@@ -29,22 +29,23 @@ def show_summary() -> None:
         UserError: there is no result yet, or it is damaged.
     """
     metrics = read_metrics(Inputs(METRICS))
-    console.table(
-        "Result in percent, boxes at IoU 0.5, with exact 95 % intervals",
-        ("", "val", "test"),
-        summary_rows(metrics),
-    )
+    title = "Result in percent, boxes at IoU 0.5, with exact 95 % intervals"
+    console.table(title, ("", *_splits(metrics)), summary_rows(metrics))
     console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
     if (page := REPORT / "index.html").exists():
         console.say(f"Report: {page.absolute()}")
 
 
 def summary_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Title and values on val and test of every row that applies."""
+    """Title and values, one per scored split, of every row that applies."""
     for key, title in ROWS:
-        cells = [_cell(metrics[split], key) for split in ("val", "test")]
-        if cells != ["–", "–"]:
+        cells = [_cell(metrics[split], key) for split in _splits(metrics)]
+        if set(cells) != {"–"}:
             yield title, *cells
+
+
+def _splits(metrics: Mapping[str, Any]) -> list[str]:
+    return [split for split in EVALUATED_SPLITS if split in metrics]
 
 
 def _cell(metrics: Mapping[str, float], key: str) -> str:

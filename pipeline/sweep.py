@@ -24,6 +24,7 @@ from pipeline.state import state_folder
 from pipeline.sweep_space import Sweep, Trial
 from pipeline.sweep_tracking import SweepRun
 from pipeline.system.locks import exclusive_lock
+from pipeline.tracking import entry_command
 from pipeline.trial import run_trial
 
 SPLITS = ("val", "test")
@@ -241,4 +242,6 @@ def _summary(sweep: Sweep, results: Results, best: Trial) -> dict[str, Any]:
     shown = {f"{split}.{sweep.metric}": metrics[split].get(sweep.metric) for split in SPLITS}
     failed = sum(not results.finished(trial) for trial in sweep.trials)
     chosen = {"trial": best.number, **best.overrides, **shown}
-    return {"sweep": sweep.name, "trials": len(sweep.trials), "failed": failed, "best": chosen}
+    enter = entry_command(results.of(best)["run_id"])
+    console.say(f"Best on val: trial {best.number}. To enter it against the champion: {enter}")
+    return {"sweep": sweep.name, "trials": len(sweep.trials), "failed": failed, "best": chosen, "promote": enter}

@@ -14,6 +14,7 @@ from pipeline.errors import UserError, WsolError
 from pipeline.params import load_params
 from pipeline.provenance import read_result
 from pipeline.registry import find_run, get_run
+from pipeline.tracking import entry_command
 
 SWEEP_KEY = "wsol.sweep_key"
 #: By this tag MLflow nests runs.
@@ -78,7 +79,10 @@ def close_sweep(name: str, run_ids: Sequence[str], expected: int) -> dict[str, A
         raise WsolError(
             f"{failed} of {expected} rows did not come to an end; the others are compared. See their tasks."
         )
-    return {"run_id": parent.info.run_id, "best": best.info.run_id, metric: best.data.metrics[metric]}
+    enter = entry_command(best.info.run_id)
+    console.say(f"To enter the best on val against the champion: {enter}")
+    figures = {metric: best.data.metrics[metric], "promote": enter}
+    return {"run_id": parent.info.run_id, "best": best.info.run_id, **figures}
 
 
 def _ranked(runs: Sequence[Any], metric: str) -> list[Any]:

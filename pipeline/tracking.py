@@ -23,6 +23,11 @@ MODEL_HASH = "wsol.model_hash"
 MODEL_RUN = "wsol.model_run"
 
 
+def entry_command(run_id: str) -> str:
+    """What a person types to let a tracked run compete with the champion."""
+    return f"python -m pipeline promote --run {run_id}"
+
+
 class Point(NamedTuple):
     """One value of a metric."""
 

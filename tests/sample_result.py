@@ -20,7 +20,7 @@ from pipeline.stages import evaluate, localize
 REPOSITORY = Path(__file__).parents[1]
 CLASSES = ("kite", "Heermann's gull", '<crow> & "co"')
 #: Images per split.
-SIZES = {"train": 3, "val": 6, "test": 9}
+SIZES = {"train": 3, "val": 6, "test": 9, "gate": 6}
 EPOCHS = 3
 WIDTH, HEIGHT = 64, 48
 
@@ -44,7 +44,7 @@ def write_run(folder: Path, *, boxes: bool = True, masks: bool = True, seed: int
     (folder / PREPARED).mkdir(parents=True)
     write_dataset(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"), folder / PREPARED)
     write_record(folder / PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))
-    for split in ("val", "test"):
+    for split in ("val", "test", "gate"):
         _write_cams(folder, split, [row for row in rows if row["split"] == split], rng)
     write_training(folder)
 

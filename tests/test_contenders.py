@@ -12,9 +12,13 @@ from pipeline.contenders import scored, tracked_contender
 TABLE = pd.DataFrame(
     {
         "image_id": ["a", "b", "c", "v"],
-        "split": ["test", "test", "test", "val"],
+        "split": ["gate", "gate", "gate", "val"],
         "label": [0, 1, 2, 0],
         "top5": [[0, 1], [0, 1], [0, 1], [0, 1]],
+        "top1_correct": [True, False, False, True],
+        "top5_correct": [True, True, False, True],
+        "center_gaussian_iou": [0.6, 0.1, 0.2, 1.0],
+        "full_image_iou": [0.2, 0.3, 0.4, 1.0],
         "iou": [0.5, 0.75, 0.25, 1.0],
     }
 )
@@ -32,26 +36,60 @@ def table(tmp_path):
 @pytest.mark.parametrize(
     ("metric", "expected"),
     [
-        ("test.gt_known_iou50", [1, 1, 0]),
-        ("test.gt_known_iou70", [0, 1, 0]),
-        ("test.mean_iou", [0.5, 0.75, 0.25]),
-        ("test.cls_top1", [1, 0, 0]),
-        ("test.cls_top5", [1, 1, 0]),
-        ("test.top1_loc_iou50", [1, 0, 0]),
-        ("test.top5_loc_iou50", [1, 1, 0]),
-        ("test.top5_loc_iou70", [0, 1, 0]),
+        ("gate.gt_known_iou50", [1, 1, 0]),
+        ("gate.gt_known_iou70", [0, 1, 0]),
+        ("gate.mean_iou", [0.5, 0.75, 0.25]),
+        ("gate.cls_top1", [1, 0, 0]),
+        ("gate.cls_top5", [1, 1, 0]),
+        ("gate.top1_loc_iou50", [1, 0, 0]),
+        ("gate.top5_loc_iou50", [1, 1, 0]),
         ("val.gt_known_iou50", [1]),
     ],
 )
 def test_each_metric_is_a_mean_of_these(table, metric, expected):
     found = scored(table(TABLE), (metric,))
     assert found["values"][metric].tolist() == expected
-    assert found["image_ids"] == {"test": ("a", "b", "c"), "val": ("v",)}
+    assert found["image_ids"] == {"gate": ("a", "b", "c"), "val": ("v",)}
 
 
 def test_without_boxes_only_classification_is_there(table):
-    found = scored(table(TABLE.assign(iou=[0.5, None, 0.2, 1.0])), ("test.gt_known_iou50", "test.cls_top1"))
-    assert list(found["values"]) == ["test.cls_top1"]
+    found = scored(table(TABLE.assign(iou=[0.5, None, 0.2, 1.0])), ("gate.gt_known_iou50", "gate.cls_top1"))
+    assert list(found["values"]) == ["gate.cls_top1"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "gaussian", "whole"),
+    [
+        ("gate.gt_known_iou50", [1, 0, 0], [0, 0, 0]),
+        ("gate.gt_known_iou30", [1, 0, 0], [0, 1, 1]),
+        ("gate.mean_iou", [0.6, 0.1, 0.2], [0.2, 0.3, 0.4]),
+        ("gate.top5_loc_iou50", [1, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_what_looks_at_no_image_is_scored_on_the_same_ones(table, metric, gaussian, whole):
+    found = scored(table(TABLE), (metric, "gate.cls_top1"))["baselines"]
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "a centred Gaussian": gaussian,
+        "the full image": whole,
+    }
+
+
+def test_of_classification_the_likeliest_class_is_the_baseline(table):
+    rows = TABLE.assign(label=[2, 1, 2, 0])
+    assert scored(table(rows), ("gate.cls_top1",))["baselines"]["the most frequent class"].tolist() == [1, 0, 1]
+    localized = scored(table(rows), ("gate.top1_loc_iou30",))["baselines"]["the full image"]
+    assert localized.tolist() == [0, 0, 1]
+
+
+def test_a_tie_counts_as_evaluate_counted_it(table):
+    """Of two equal logits the first comes first among the five, and yet the label is not the one highest."""
+    tied = TABLE.assign(top1_correct=[False] * 4)
+    assert scored(table(tied), ("gate.cls_top1",))["values"]["gate.cls_top1"].tolist() == [0, 0, 0]
+
+
+def test_a_table_older_than_a_column_lacks_its_metrics(table):
+    found = scored(table(TABLE.drop(columns="top1_correct")), ("gate.cls_top1", "gate.cls_top5"))
+    assert list(found["values"]) == ["gate.cls_top5"]
 
 
 def test_a_split_nobody_scored_has_no_metric(table):
@@ -83,7 +121,7 @@ def protocol(tmp_path):
         (tmp_path / "provenance/dvc.lock").write_text(yaml.safe_dump({"stages": {"evaluate": {"deps": deps}}}))
         data = SimpleNamespace(tags={"wsol.key_source": source}, params=settings)
         run = SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data)
-        return tracked_contender(FolderClient(tmp_path), run, ("test.cls_top1",)).protocol
+        return tracked_contender(FolderClient(tmp_path), run, ("gate.cls_top1",)).protocol
 
     return of
 

@@ -45,13 +45,20 @@ def test_every_output_is_there_and_one_row_holds_it(finished):
     assert metrics["threshold_source"] == "val"
     assert metrics["val"]["images"] == 4
     assert metrics["test"]["images"] == 6
-    for split in ("val", "test"):
+    assert metrics["gate"]["images"] == 4
+    for split in ("val", "gate", "test"):
         found = metrics[split]
         assert found.keys() >= {"gt_known_iou50", "top1_loc_iou50", "top5_loc_iou50", "max_box_acc_v2", "pxap",
                                 "part_coverage", "center_gaussian_max_box_acc_iou50", "full_image_iou50"}  # fmt: skip
         assert found["gt_known_iou50"] <= found["max_box_acc_iou50"]
     predictions = pd.read_parquet(finished / "boxes/predictions.parquet")
-    assert len(predictions) == 10
+    assert len(predictions) == 14
+    scored = pd.read_parquet(finished / "metrics/per_image.parquet")
+    assert scored["split"].value_counts().to_dict() == {"val": 4, "gate": 4, "test": 6}
+    for split, part in scored.groupby("split"):
+        assert 100 * part["top1_correct"].mean() == pytest.approx(metrics[split]["cls_top1"])
+        assert 100 * (part["full_image_iou"] >= 0.5).mean() == metrics[split]["full_image_iou50"]
+        assert (part["center_gaussian_iou"] >= 0.5).mean() <= metrics[split]["center_gaussian_max_box_acc_iou50"]
     boxes = predictions["box"].map(list)
     assert all(0 <= x0 <= x1 <= 48 and 0 <= y0 <= y1 <= 48 for x0, y0, x1, y1 in boxes)
     assert "<html" in (finished / "report/index.html").read_text()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation import ScoredImage, SplitScorer
+from pipeline.evaluation import ScoredImage, SplitScorer, gaussian_threshold
 from pipeline.wsol.boxes import largest_boxes, quantize
 
 DELTAS = (0.3, 0.5, 0.7)
@@ -25,8 +25,8 @@ def scored(name="a", label=0, logits=(3.0, 1.0, 0.0), box=SQUARE, truth=SQUARE, 
     )  # fmt: skip
 
 
-def score(*images, tau=0.5):
-    scorer = SplitScorer(tau, DELTAS, 0.01)
+def score(*images, tau=0.5, gaussian_tau=0.5):
+    scorer = SplitScorer(tau, gaussian_tau, DELTAS, 0.01)
     for image in images:
         scorer.add(image)
     return scorer
@@ -54,7 +54,7 @@ def test_top_1_localization_needs_box_and_class():
 
 def test_deployed_accuracy_never_exceeds_the_oracles():
     rng = np.random.default_rng(0)
-    scorer = SplitScorer(0.43, DELTAS, 0.01)
+    scorer = SplitScorer(0.43, 0.5, DELTAS, 0.01)
     for i in range(20):
         x, y = rng.integers(0, 120, 2)
         image = scored(str(i), truth=(x, y, x + 80, y + 70))
@@ -111,6 +111,16 @@ def test_baselines_that_never_look_at_the_image():
     assert metrics["center_gaussian_max_box_acc_iou70"] == 50
     assert metrics["full_image_iou50"] == 0
     assert score(scored(truth=(10, 10, 220, 220))).metrics()["full_image_iou50"] == 100
+
+
+def test_the_gaussian_is_deployed_at_the_threshold_that_is_best_on_val():
+    """A square of 124 pixels in the middle: far from the Gaussian's box at a low threshold, near it at another."""
+    centred = np.array([[50, 50, 173, 173]])
+    tau = gaussian_threshold([centred, np.array([[0, 0, 20, 20]])], 0.01)
+    assert tau == 0.3  # the first of those that reach IoU 0.5
+    overlaps = [score(scored(truth=tuple(centred[0])), gaussian_tau=t).rows[0] for t in (0.05, tau)]
+    assert overlaps[0]["center_gaussian_iou"] < 0.5 <= overlaps[1]["center_gaussian_iou"]
+    assert overlaps[1]["full_image_iou"] == pytest.approx(124 * 124 / 224**2)
 
 
 def test_intervals_hold_their_accuracy_and_narrow_with_more_images():

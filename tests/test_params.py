@@ -152,6 +152,16 @@ def test_thresholds(tree, tmp_path, value):
         ({"extract_cams.clamp_negative_weights": True, "extract_cams.method": "layer_cam"}, "does not use"),
         ({"train.schedule": "step", "train.step_epochs": [6, 4]}, "must rise"),
         ({"train.accumulate": 3}, "multiple of accumulate"),
+        ({"prepare.val_fraction": 0.5, "prepare.gate_fraction": 0.5}, "prepare: val_fraction and gate_fraction take 1"),
+        ({"promote.metric": "test.gt_known_iou50"}, "promote.metric: test.gt_known_iou50: promotion cannot decide on"),
+        (
+            {"promote.guards": ["gate.cls_top1", "val.mean_iou"]},
+            "promote.guards: val.mean_iou: promotion cannot decide",
+        ),
+        ({"promote.guards": ["train.mean_iou"]}, "promote.guards: train.mean_iou: promotion decides on the split gate"),
+        ({"promote.metric": "gate.top1_loc_iou30"}, "promote.metric: 'gate.top1_loc_iou30' is not an accuracy that is"),
+        ({"promote.metric": "gate.max_box_acc_iou50"}, "promote.metric: 'gate.max_box_acc_iou50' is not an accuracy"),
+        ({"promote.guards": ["gate.gt_known_iou40"]}, "gate.gt_known_iou40 is not measured, as evaluate.iou is [0.3"),
     ],
     ids=str,
 )

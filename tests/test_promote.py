@@ -21,19 +21,36 @@ from pipeline.stages import track
 from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
 
 NAMES = "abcd"
+#: Images of gate: enough that a fifth of them tells two runs apart, more than once.
+GATE = 60
 
 
-def tracked(folder, name, overlap, **params):
-    """The id of a run of another model whose test images all have this overlap with the truth."""
+def tracked(folder, name, share, **params):
+    """The id of a run of another model that finds the object in this share of the images of gate, the same ones first.
+
+    Baselines find none of them.
+    """
     write_params(folder, train__lambda=NAMES.index(name) / 10, **params)
     write_training(folder, train_key=name * 32, model=name.encode())
     write_result()
     scores = pd.read_parquet(METRICS / "per_image.parquet")
-    scores.loc[scores["split"] == "test", "iou"] = overlap
-    write_parquet(METRICS / "per_image.parquet", scores)
+    write_parquet(METRICS / "per_image.parquet", pd.concat([scores[scores["split"] != "gate"], gate(scores, share)]))
     write_scores_record()
     write_lock(folder)
     return track.run(load_params())["run_id"]
+
+
+def gate(scores, share):
+    one = scores[scores["split"] == "gate"].iloc[[0] * GATE]
+    hits = [float(i < share * GATE) for i in range(GATE)]
+    ids = [f"g{i:02d}" for i in range(GATE)]
+    return one.assign(image_id=ids, iou=hits, top1_correct=True, center_gaussian_iou=0.0, full_image_iou=0.0)
+
+
+def looks(version=None):
+    """At a version, or where none was champion: run and metric → which look it was."""
+    owner = client().get_model_version("wsol", version) if version else client().get_registered_model("wsol")
+    return {tag.removeprefix("wsol.look."): value for tag, value in owner.tags.items() if tag.startswith("wsol.look.")}
 
 
 def client():
@@ -58,7 +75,8 @@ def test_the_first_run_becomes_champion_and_is_registered_with_model_and_metrics
     (version,) = versions()
     assert version.run_id == run_id
     assert version.tags["architecture"] == "resnet18"
-    assert version.tags["test.gt_known_iou50"] == "100.0000"
+    assert version.tags["gate.gt_known_iou50"] == "60.0000"
+    assert [row["against"] for row in answer["comparisons"][:2]] == ["a centred Gaussian", "the full image"]
     files = {Path(item.path).name for item in client().list_artifacts(run_id, "model")}
     assert files == {"model.pt", "record.json", "training.json"}
     assert version.source.endswith(f"{run_id}/artifacts/model")
@@ -72,9 +90,11 @@ def test_a_better_run_takes_over_and_a_rollback_gives_back(scored):
     answer = promote(second)
     assert answer["verdict"] == "promoted"
     assert answer["comparisons"][0] == {
-        "metric": "test.gt_known_iou50", "champion": 0.0, "challenger": 100.0,
-        "difference": 100.0, "low": 100.0, "high": 100.0,
+        "metric": "gate.gt_known_iou50", "champion": 40.0, "challenger": 60.0, "against": "champion",
+        "difference": pytest.approx(20), "low": answer["comparisons"][0]["low"],
+        "high": answer["comparisons"][0]["high"], "p_value": 2**-12,
     }  # fmt: skip
+    assert answer["look"] == 1
     assert aliases() == {"champion": second, "previous": first, "challenger": second}
     assert rollback() == {"model": "wsol", "champion": "1", "previous": "2"}
     assert aliases() == {"champion": first, "previous": second, "challenger": second}
@@ -95,7 +115,7 @@ def test_a_refusal_is_recorded_with_the_run(scored):
     assert aliases() == {"champion": first, "challenger": second}
     tags = client().get_run(second).data.tags
     assert tags["wsol.promotion"] == "refused"
-    assert "test.gt_known_iou50 -100.00 points" in tags["wsol.promotion_reason"]
+    assert "gate.gt_known_iou50 -20.00 points" in tags["wsol.promotion_reason"]
     record = client().download_artifacts(second, "promotion/promotion.json", str(scored))
     assert json.loads(Path(record).read_text())["verdict"] == "refused"
 
@@ -108,19 +128,69 @@ def test_the_same_run_twice_is_one_version_and_changes_nothing(scored):
     before = aliases()
     answer = promote(first)
     assert (answer["verdict"], answer["champion"], answer["reason"]) == ("champion", "1", "it is that already")
-    assert answer["comparisons"][0]["metric"] == "test.gt_known_iou50"
+    assert answer["comparisons"][0]["metric"] == "gate.gt_known_iou50"
     assert aliases() == before
     assert client().get_run(first).data.tags["wsol.promotion"] == "promoted"
     assert len(versions()) == 2
 
 
-def test_a_dry_run_decides_and_changes_nothing(scored):
+def test_a_dry_run_decides_and_changes_nothing_but_is_a_look(scored):
     run_id = tracked(scored, "a", 0.6)
     tags, files = client().get_run(run_id).data.tags, client().list_artifacts(run_id)
     assert promote("", dry_run=True)["verdict"] == "would be promoted"
     assert aliases() == {}
     assert versions() == []
     assert (client().get_run(run_id).data.tags, client().list_artifacts(run_id)) == (tags, files)
+    assert looks() == {f"{run_id}.gate.gt_known_iou50": "1"}
+    assert promote("")["look"] == 1
+    assert looks() == {f"{run_id}.gate.gt_known_iou50": "1"}
+
+
+def test_every_challenger_makes_it_harder_for_the_next(scored):
+    """8 images more of 60 win p = 1/256: enough at the second look at a champion and no more at the third."""
+    first, bad, good = (tracked(scored, name, share) for name, share in [("a", 0.4), ("b", 0.2), ("c", 0.4 + 8 / 60)])
+    promote(first)
+    assert promote(bad)["look"] == 1
+    assert promote(bad)["look"] == 1
+    again = promote(good, dry_run=True)
+    assert (again["verdict"], again["look"]) == ("would be promoted", 2)
+    worse = tracked(scored, "d", 0.3)
+    assert promote(worse)["look"] == 3
+    late = tracked(scored, "c", 0.4 + 8 / 60, localize__threshold=0.5)
+    answer = promote(late)
+    assert (answer["verdict"], answer["look"]) == ("refused", 4)
+    assert "p must be at most 0.0019: look 4 at champion" in answer["reason"]
+    assert len(looks("1")) == 4
+    assert promote(good)["verdict"] == "promoted"
+    assert looks(version_of(good)) == {}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_a_first_run_that_is_not_better_than_looking_at_no_image_is_refused(scored, share):
+    run_id = tracked(scored, "a", share)
+    answer = promote("")
+    assert (answer["verdict"], "over a centred Gaussian" in answer["reason"]) == ("refused", True)
+    assert aliases() == {"challenger": run_id}
+
+
+def test_without_a_gate_nothing_is_compared_and_the_reason_is_told(scored):
+    run_id = tracked(scored, "a", 0.6)
+    scores = pd.read_parquet(METRICS / "per_image.parquet")
+    write_parquet(METRICS / "per_image.parquet", scores[scores["split"] != "gate"])
+    client().log_artifact(run_id, str(METRICS / "per_image.parquet"), "metrics")
+    answer = promote(run_id)
+    assert (answer["verdict"], answer["look"], answer["comparisons"]) == ("refused", None, [])
+    assert "no gate split to decide on: its prepare.gate_fraction is 0" in answer["reason"]
+    assert looks() == {}
+
+
+def test_a_run_of_another_experiment_competes_for_the_model_of_this_folder(scored):
+    promote(tracked(scored, "a", 0.4))
+    other = tracked(scored, "b", 0.6, track__experiment="elsewhere")
+    write_params(scored)
+    answer = promote(other)
+    assert (answer["verdict"], answer["model"], answer["version"]) == ("promoted", "wsol", "2")
+    assert aliases()["champion"] == other
 
 
 def test_a_person_who_rejects_is_obeyed(scored):
@@ -132,7 +202,7 @@ def test_a_person_who_rejects_is_obeyed(scored):
 
 @pytest.mark.parametrize("failing", ["challenger", "previous", "champion"])
 def test_a_promotion_that_fails_half_way_changes_no_alias(scored, monkeypatch, failing):
-    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.4), ("c", 0.6)])
+    first, second, third = (tracked(scored, name, share) for name, share in [("a", 0.4), ("b", 0.2), ("c", 0.7)])
     promote(first)
     promote(second)  # refused, so that there is a challenger
     before = aliases()
@@ -180,7 +250,11 @@ def test_a_server_that_goes_during_a_promotion_leaves_the_champion_until_the_las
             promote(runs[1])
     assert aliases()["champion"] == runs[champion]
     answer = promote(runs[1])
-    assert (answer["verdict"], answer["comparisons"][0]["difference"]) == ("promoted", 100.0)
+    assert (answer["verdict"], answer["comparisons"][0]["difference"]) == (
+        "promoted",
+        pytest.approx(20),
+    )
+    assert looks("1") == {f"{runs[1]}.gate.gt_known_iou50": "1"}
     assert aliases() == {"champion": runs[1], "previous": runs[0], "challenger": runs[1]}
     tags = client().get_run(runs[1]).data.tags
     assert (tags["wsol.promotion"], tags["wsol.promotion_reason"]) == ("promoted", answer["reason"])
@@ -261,7 +335,7 @@ def test_a_model_that_was_rolled_back_is_not_promoted_as_another_version(scored)
 
 
 def test_where_the_champion_was_deleted_the_one_before_is_to_beat(scored):
-    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.4), ("b", 0.6), ("c", 0.2)])
+    first, second, third = (tracked(scored, name, share) for name, share in [("a", 0.4), ("b", 0.6), ("c", 0.2)])
     promote(first)
     promote(second)
     client().delete_model_version("wsol", "2")
@@ -317,7 +391,7 @@ def test_a_champion_that_changes_meanwhile_is_the_one_to_beat(scored, monkeypatc
 
 @pytest.mark.slow
 def test_two_promotions_at_once_end_as_if_one_after_the_other(scored):
-    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.6), ("c", 0.8)])
+    first, second, third = (tracked(scored, name, iou) for name, iou in [("a", 0.2), ("b", 0.6), ("c", 0.6)])
     promote(first)
     command = [sys.executable, "-m", "pipeline", "promote", "--run"]
     shutil.copytree(Path(__file__).parents[1] / "pipeline", scored / "pipeline")
@@ -327,7 +401,7 @@ def test_two_promotions_at_once_end_as_if_one_after_the_other(scored):
     ]
     answers = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    # At IoU 0.5 both are right everywhere: whoever comes first wins, the other one brings no gain.
+    # Both find the same images: whoever comes first wins, the other one brings no gain.
     assert sorted(answer["verdict"] for answer in answers) == ["promoted", "refused"]
     winner = next(answer["run_id"] for answer in answers if answer["verdict"] == "promoted")
     assert {alias: run for alias, run in aliases().items() if alias != "challenger"} == {

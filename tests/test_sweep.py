@@ -86,6 +86,7 @@ def test_trials_are_ranked_on_val(trials, state):
     assert list(table["val.gt_known_iou50"]) == [70.0, 60.0, 50.0]
     assert list(table["test.gt_known_iou50"]) == [29.0, 39.0, 49.0]
     assert outcome.pop("ranking").startswith(f"{state}/sweeps/s-")
+    assert outcome.pop("promote") == f"python -m pipeline promote --run {table['run_id'][0]}"
     assert outcome == {
         "sweep": "s", "trials": 3, "failed": 0, "run_id": parents()[0].info.run_id,
         "best": {"trial": 3, "train.lambda": 0.2, "val.gt_known_iou50": 70.0, "test.gt_known_iou50": 29.0},

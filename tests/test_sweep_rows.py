@@ -35,7 +35,12 @@ def test_rows_stand_under_one_parent_and_the_best_on_val_is_marked(scored):
     assert open_sweep(NAME)["run_id"] == parent
     a, b = row(scored, "a", val=40.0, test=90.0), row(scored, "b", val=60.0, test=10.0)
     answer = close_sweep(NAME, [a, b], expected=2)
-    assert answer == {"run_id": parent, "best": b, "val/gt_known_iou50": 60.0}
+    assert answer == {
+        "run_id": parent,
+        "best": b,
+        "val/gt_known_iou50": 60.0,
+        "promote": f"python -m pipeline promote --run {b}",
+    }
     for run in (a, b):
         assert client().get_run(run).data.tags["mlflow.parentRunId"] == parent
     assert client().get_run(b).data.tags["wsol.best_of"] == NAME

@@ -35,7 +35,7 @@ MAIL_TO, MLFLOW_URL = "wsol_mail_to", "wsol_mlflow_url"
 LAST, WATCHER = "publish", "completed"
 #: Seconds that a webhook may take.
 PATIENCE = 10
-COLUMNS = ("metric", "champion", "challenger", "difference", "95 % interval")
+COLUMNS = ("metric", "to beat", "challenger", "difference", "95 % interval")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def _row(found: Mapping[str, Any]) -> tuple[str, ...]:
     champion = "–" if found["champion"] is None else f"{found['champion']:.2f}"
     difference = "–" if found["difference"] is None else f"{found['difference']:+.2f}"
     interval = "–" if found["low"] is None else f"[{found['low']:+.2f}, {found['high']:+.2f}]"
-    return found["metric"], champion, f"{found['challenger']:.2f}", difference, interval
+    metric = found["metric"] if found["against"] == "champion" else f"{found['metric']} against {found['against']}"
+    return metric, champion, f"{found['challenger']:.2f}", difference, interval
 
 
 def _mlflow_url() -> str:

@@ -12,10 +12,14 @@ BODY = """\
 {% set found = ti.xcom_pull(task_ids='judge') %}
 Run `{{ found.run_name }}` ({{ found.run_id }}) **{{ found.verdict }}**: {{ found.reason }}.
 
-| metric | champion | challenger | difference | 95 % interval |
+On the split gate, whose images trained nothing and chose nothing. This comparison is counted, whatever the answer: \
+each makes the next one harder to pass.
+
+| metric | to beat | challenger | difference | 95 % interval |
 |---|---|---|---|---|
 {% for row in found.comparisons -%}
-| {{ row.metric }} | {{ "–" if row.champion is none else "%.2f" % row.champion }} | {{ "%.2f" % row.challenger }} \
+| {{ row.metric }}{{ "" if row.against == "champion" else " against " ~ row.against }} \
+| {{ "–" if row.champion is none else "%.2f" % row.champion }} | {{ "%.2f" % row.challenger }} \
 | {{ "–" if row.difference is none else "%+.2f" % row.difference }} \
 | {{ "–" if row.low is none else "[%+.2f, %+.2f]" % (row.low, row.high) }} |
 {% endfor %}

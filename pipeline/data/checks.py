@@ -106,22 +106,27 @@ def _checked_box(
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
 
 
-def check_splits(samples: list[Sample], classes: tuple[str, ...]) -> None:
-    """Raise DataError where a split has no image, or a class none to train on, or an id or a file occurs twice."""
+def check_splits(samples: list[Sample], classes: tuple[str, ...], *, gate: bool) -> None:
+    """Raise DataError where a split has no image, or a class none to train on, or an id or a file occurs twice.
+
+    Args:
+        gate: whether a gate was asked for.
+    """
     _refuse_repeated("image id", [sample.image_id for sample in samples])
     _refuse_repeated("image file", [os.path.normpath(sample.path) for sample in samples])
-    for split in SPLITS:
+    for split in SPLITS if gate else (name for name in SPLITS if name != "gate"):
         if not any(sample.split == split for sample in samples):
             raise DataError(
-                f"split {split} has no image. Check the data set's split file, and prepare.val_fraction, which "
-                "takes val out of train."
+                f"split {split} has no image. Check the data set's split file, and prepare.val_fraction and "
+                "prepare.gate_fraction, the shares of each class's training images that become val and gate."
             )
     trained = {label for sample in samples if sample.split == "train" for label in sample.labels}
     untrained = [name for label, name in enumerate(classes) if label not in trained]
     if untrained:
         raise DataError(
             f"{len(untrained)} classes have no training image: {', '.join(untrained[:NAMED])}. Remove them from the "
-            "class list, or add images; a class whose images all went to val needs a smaller prepare.val_fraction."
+            "class list, or add images; a class whose images all went to val and gate needs smaller "
+            "prepare.val_fraction and prepare.gate_fraction."
         )
 
 

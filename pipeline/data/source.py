@@ -25,7 +25,8 @@ class Source:
     Attributes:
         root: folder the paths are relative to, as the manifest will name it.
         classes: class names; a label is an index into them.
-        samples: all images, ``split`` being ``train`` or ``test`` (``val`` too where the data set has its own).
+        samples: all images, ``split`` being ``train`` or ``test`` (``val`` and ``gate`` too where the data set
+            has its own).
     """
 
     root: Path

@@ -1,5 +1,6 @@
-"""Setting val aside from train."""
+"""Setting val and gate aside from train."""
 
+import hashlib
 from collections import defaultdict
 from dataclasses import replace
 
@@ -8,21 +9,32 @@ import numpy as np
 from pipeline.data.source import Sample
 
 
-def with_val(samples: list[Sample], fraction: float, seed: int) -> list[Sample]:
-    """Move ``fraction`` of the training images of each class to ``val``, drawn by ``seed``; order is kept.
+def set_aside(samples: list[Sample], val: float, gate: float, seed: int) -> list[Sample]:
+    """Move a share of the training images of each class to ``val`` and to ``gate``; order is kept.
 
-    Stratified by the first label. A data set that has its own ``val`` is returned as it is.
+    Stratified by the first label; a split that the data set has of its own is left as it is. An image's rank for gate
+    follows from its id and the seed alone: where images are added, those of gate stay there, and a model that was
+    trained before has not seen them. Val is drawn from the others.
+
+    Args:
+        val, gate: shares of the training images, in [0, 1).
     """
-    if any(sample.split == "val" for sample in samples):
-        return samples
+    own = {sample.split for sample in samples}
+    val, gate = (0.0 if split in own else share for split, share in (("val", val), ("gate", gate)))
     by_class = defaultdict(list)
     for position, sample in enumerate(samples):
         if sample.split == "train":
             by_class[sample.labels[0]].append(position)
     rng = np.random.default_rng(seed)
-    chosen = {
-        int(position)
-        for label in sorted(by_class)
-        for position in rng.permutation(by_class[label])[: round(fraction * len(by_class[label]))]
-    }
-    return [replace(s, split="val") if position in chosen else s for position, s in enumerate(samples)]
+    moved: dict[int, str] = {}
+    for label in sorted(by_class):
+        positions = by_class[label]
+        ranked = sorted(positions, key=lambda position: _rank(samples[position], seed))
+        kept = dict.fromkeys(ranked[: round(gate * len(positions))], "gate")
+        others = [position for position in positions if position not in kept]
+        moved |= kept | dict.fromkeys(map(int, rng.permutation(others)[: round(val * len(positions))]), "val")
+    return [replace(s, split=moved.get(position, s.split)) for position, s in enumerate(samples)]
+
+
+def _rank(sample: Sample, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {sample.image_id}".encode()).hexdigest()

@@ -7,6 +7,7 @@ than the body, as reported for real images (Zhou et al., CVPR 2016; Choe et al.,
 of the body, part masks those of the part; objects lie anywhere, in many sizes, so that guessing the centre fails.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BACKGROUND_EVIDENCE = 0.4
 #: Side of the body's frame as a share of the image's side, and the part's diameter as a share of the body's shorter side.
 BODY_SIDES = (0.4, 0.62)
 PART_SIDE = 0.3
+#: Streams of random numbers, so that no two splits have an image in common.
+STREAMS = {"train": 0, "test": 1, "gate": 2}
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -38,22 +41,23 @@ class Scene:
 
 
 def write_source(
-    folder: Path, root: Path, classes: int, train_per_class: int, test_per_class: int, size: int, seed: int
+    folder: Path, root: Path, classes: int, per_class: Mapping[str, int], size: int, seed: int
 ) -> Source:
     """Draw all images and masks into ``folder``; the same seed gives the same files.
 
     Args:
         folder: where to write now.
         root: where the files will lie once the stage is done; the source names this one.
+        per_class: split → images per class; the images of one do not depend on the others.
         size: side of the images in pixels.
     """
     for kind in ("images", "masks", "parts"):
         (folder / kind).mkdir()
     samples = []
-    for split, per_class in (("train", train_per_class), ("test", test_per_class)):
-        for number in range(classes * per_class):
+    for split, images in per_class.items():
+        for number in range(classes * images):
             label = number % classes
-            rng = np.random.default_rng([seed, split == "test", number])
+            rng = np.random.default_rng([seed, STREAMS[split], number])
             scene = draw_scene(rng, label, classes, size)
             samples.append(_write(folder, f"{split}_{number:05d}", split, label, scene))
     return Source(root, tuple(f"class_{label:02d}" for label in range(classes)), samples)

@@ -45,6 +45,8 @@ MEASURES = (
     ),
     Measure("full_image", "Full image", "Baseline: the whole frame as the box."),
 )
+#: Test is the result; the others are folded away.
+SPLITS = ("test", "val", "gate")
 #: Shown in large figures, at the first of these IoU criteria that was scored.
 HEADLINES = ("gt_known", "top1_loc", "top5_loc", "max_box_acc", "center_gaussian_max_box_acc", "full_image")
 COVERAGE = {
@@ -97,7 +99,7 @@ def render(
         deltas=deltas,
         suffixes=[_suffix(delta) for delta in deltas],
         headlines=_headlines(metrics["test"], deltas),
-        tables={split: _table(metrics[split], deltas) for split in ("test", "val")},
+        tables={split: _table(metrics.get(split, {}), deltas) for split in SPLITS},
         coverage={name: text for name, text in COVERAGE.items() if name in metrics["test"]},
         others={name: text for name, text in OTHERS.items() if name in metrics["test"]},
         settings=settings,

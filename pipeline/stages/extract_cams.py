@@ -1,9 +1,9 @@
-"""Maps of the true and the predicted class for every val and test image, at the resolution of the features.
+"""Maps of the true and the predicted class for every val, gate and test image, at the resolution of the features.
 
 Reads data/prepared, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop,
 train.resize and train.precision; writes
-cams/{val,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predicted, maps (n, 2, h, w) float32 and logits
-(n, C) float32. A new threshold never comes back here, and another map method never trains again.
+cams/{val,gate,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predicted, maps (n, 2, h, w) float32 and
+logits (n, C) float32. A new threshold never comes back here, and another map method never trains again.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline import console
 from pipeline.data.loading import batches
-from pipeline.files import CAMS, EVALUATED_SPLITS, MODELS, PREPARED, SHARD_SIZE, replacing_folder, write_shard
+from pipeline.files import CAMS, MODELS, PREPARED, SHARD_SIZE, replacing_folder, write_shard
 from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.foreground import Foreground
 from pipeline.models.localizer import Localizer, device, load_localizers
@@ -41,7 +41,7 @@ def run(params: Params) -> dict[str, Any]:
     )
     counts = {}
     with replacing_folder(CAMS) as folder:
-        for split in EVALUATED_SPLITS:
+        for split in dataset.evaluated:
             counts[split] = len(dataset.split(split))
             (folder / split).mkdir()
             shards = _shards(dataset, split, extractor, params)

@@ -1,8 +1,8 @@
 """Choose the threshold on val and draw the boxes: the product of the pipeline.
 
 Reads cams, data/prepared, localize.* and evaluate.interval; writes boxes/: threshold.json, predictions.parquet (image,
-predicted class, score, box in original pixels), and {val,test}/NNNNN.npz with the true class's largest box at every
-integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,).
+predicted class, score, box in original pixels), and {val,gate,test}/NNNNN.npz with the true class's largest box at
+every integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,).
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ from pipeline.errors import UserError
 from pipeline.files import (
     BOXES,
     CAMS,
-    EVALUATED_SPLITS,
     PREPARED,
     SHARD_SIZE,
     read_shards,
@@ -59,14 +58,14 @@ def run(params: Params) -> dict[str, Any]:
         )
     percentile = 100.0 if settings.standard == "max" else settings.percentile
     with replacing_folder(BOXES) as folder:
-        for split in EVALUATED_SPLITS:
+        for split in dataset.evaluated:
             _write_level_boxes(folder / split, split, percentile, dataset, inputs)
         interval = params.evaluate.interval
         tau = _best_threshold(folder / "val", dataset, interval) if automatic else float(settings.threshold)
         chosen = {"threshold": tau, "threshold_source": "val" if automatic else "fixed"}
         write_json(folder / "threshold.json", chosen)
         predictions = [
-            row for split in EVALUATED_SPLITS for row in _predictions(folder, split, dataset, tau, percentile, inputs)
+            row for split in dataset.evaluated for row in _predictions(folder, split, dataset, tau, percentile, inputs)
         ]
         write_parquet(folder / "predictions.parquet", pd.DataFrame(predictions))
         write_record(folder, BOXES, inputs, params)

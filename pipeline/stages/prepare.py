@@ -1,4 +1,4 @@
-"""Read the raw data set, check every image and box, set val aside, and write the manifest.
+"""Read the raw data set, check every image and box, set val and gate aside, and write the manifest.
 
 Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json, record.json). Real
 images are read in place and never copied; the synthetic ones are drawn into data/prepared.
@@ -15,7 +15,7 @@ from pipeline.data import cub, synthetic
 from pipeline.data.checks import Inspected, check_splits, inspect_images
 from pipeline.data.equal_images import find_equal, warn_of_equal
 from pipeline.data.source import Sample, Source
-from pipeline.data.splits import with_val
+from pipeline.data.splits import set_aside
 from pipeline.data.tree import files_below
 from pipeline.files import PREPARED, replacing_folder
 from pipeline.manifest import SPLITS, Dataset, write_dataset
@@ -28,8 +28,8 @@ def run(params: Params) -> dict[str, Any]:
     settings = params.prepare
     with replacing_folder(PREPARED) as folder:
         source = _read_source(settings, folder)
-        samples = with_val(source.samples, settings.val_fraction, settings.seed)
-        check_splits(samples, source.classes)
+        samples = set_aside(source.samples, settings.val_fraction, settings.gate_fraction, settings.seed)
+        check_splits(samples, source.classes, gate=settings.gate_fraction > 0)
         here = folder if source.root == PREPARED else source.root
         facts = inspect_images(Source(here, source.classes, samples))
         dataset = _dataset(source.root, source.classes, samples, facts)
@@ -47,9 +47,10 @@ def _read_source(settings: PrepareParams, folder: Path) -> Source:
     if settings.dataset == "cub":
         return cub.read_source(Path(settings.root))
     s = settings.synthetic
-    return synthetic.write_source(
-        folder, PREPARED, s.classes, s.train_per_class, s.test_per_class, s.image_size, settings.seed
-    )
+    # Images cost nothing here: those of gate are drawn besides, so that a gate takes none from training.
+    gate = round(settings.gate_fraction * s.train_per_class)
+    per_class = {"train": s.train_per_class, "test": s.test_per_class, "gate": gate}
+    return synthetic.write_source(folder, PREPARED, s.classes, per_class, s.image_size, settings.seed)
 
 
 def _dataset(root: Path, classes: tuple[str, ...], samples: list[Sample], facts: list[Inspected]) -> Dataset:

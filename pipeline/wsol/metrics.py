@@ -194,9 +194,12 @@ class MeanPixelAveragePrecision:
 
 
 def top_k_correct(logits: NDArray[np.floating], labels: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
-    """Whether the label is among the ``k`` highest logits: ``(N, C)``, ``(N,)`` → ``(N,)``. A tie counts against it."""
+    """Whether the label is among the ``k`` highest logits: ``(N, C)``, ``(N,)`` → ``(N,)``.
+
+    A tie counts against it, and so does a logit that is not a number, which ranks nothing.
+    """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
-    return np.asarray((logits >= own).sum(axis=1) <= k)
+    return np.asarray(((logits >= own).sum(axis=1) <= k) & ~np.isnan(logits).any(axis=1))
 
 
 def predictive_entropy(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -13,12 +13,37 @@ from tests.servers import webhook_server
 
 DECISION = {
     "verdict": "promoted",
-    "reason": "test.m +2.00 points [+1.00, +3.00]",
+    "reason": "gate.m +2.00 points [+1.00, +3.00]",
     "experiment_id": "7",
     "run_id": "abc",
     "comparisons": [
-        {"metric": "test.m", "challenger": 52.0, "champion": 50.0, "difference": 2.0, "low": 1.0, "high": 3.0},
-        {"metric": "<b>", "challenger": 52.0, "champion": None, "difference": None, "low": None, "high": None},
+        {
+            "metric": "gate.m",
+            "challenger": 52.0,
+            "champion": 50.0,
+            "difference": 2.0,
+            "low": 1.0,
+            "high": 3.0,
+            "against": "champion",
+        },
+        {
+            "metric": "<b>",
+            "challenger": 52.0,
+            "champion": None,
+            "difference": None,
+            "low": None,
+            "high": None,
+            "against": "champion",
+        },
+        {
+            "metric": "gate.m",
+            "challenger": 52.0,
+            "champion": 20.0,
+            "difference": 32.0,
+            "low": 9.0,
+            "high": 40.0,
+            "against": "a centred Gaussian",
+        },
     ],
 }
 
@@ -55,7 +80,11 @@ def test_a_success_has_the_verdict_the_differences_and_both_links(airflow):
     airflow.variables["wsol_mlflow_url"] = "http://mlflow/"
     message = message_of(context(), "succeeded")
     assert message.title == "wsol_retrain: promoted"
-    assert message.table == [("test.m", "50.00", "52.00", "+2.00", "[+1.00, +3.00]"), ("<b>", "–", "52.00", "–", "–")]
+    assert message.table == [
+        ("gate.m", "50.00", "52.00", "+2.00", "[+1.00, +3.00]"),
+        ("<b>", "–", "52.00", "–", "–"),
+        ("gate.m against a centred Gaussian", "20.00", "52.00", "+32.00", "[+9.00, +40.00]"),
+    ]
     assert message.links == {
         "run in Airflow": "http://airflow/dags/wsol_retrain/runs/manual__1",
         "result in MLflow": "http://mlflow/#/experiments/7/runs/abc",

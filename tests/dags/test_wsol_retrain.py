@@ -151,18 +151,21 @@ def test_the_answer_of_the_person_reaches_promote(dag, answer, option):
 
 
 def test_the_person_sees_the_numbers(dag):
-    row = {"metric": "m", "challenger": 2.0, "champion": 1.0, "difference": 1.0, "low": 0.5, "high": 1.5}
+    row = {"metric": "m", "challenger": 2.0, "champion": 1.0, "difference": 1.0, "low": 0.5, "high": 1.5,
+           "against": "champion"}  # fmt: skip
     first = row | {"metric": "n", "champion": None, "difference": None, "low": None, "high": None}
+    blind = row | {"against": "the full image"}
     judged = {
         "verdict": "would be promoted",
         "reason": "why",
         "run_id": "r",
         "run_name": "x",
-        "comparisons": [row, first],
+        "comparisons": [row, first, blind],
     }
     lines = render(dag, "approve", judge=judged).body.splitlines()
     assert "| m | 1.00 | 2.00 | +1.00 | [+0.50, +1.50] |" in lines
     assert "| n | – | 2.00 | – | – |" in lines
+    assert "| m against the full image | 1.00 | 2.00 | +1.00 | [+0.50, +1.50] |" in lines
 
 
 @pytest.mark.parametrize("task_id", ["judge", "approve"])

@@ -129,37 +129,39 @@ def sample(image_id, split, label=0):
     return Sample(image_id, f"{image_id}.jpg", split, (label,))
 
 
-GOOD = [sample("a", "train"), sample("b", "val"), sample("c", "test"), sample("d", "train", 1)]
+GOOD = [sample("a", "train"), sample("b", "val"), sample("c", "test"), sample("d", "train", 1),
+        sample("e", "gate")]  # fmt: skip
 
 
 def test_good_splits_pass():
-    check_splits(GOOD, ("one", "two"))
+    check_splits(GOOD, ("one", "two"), gate=True)
+    check_splits(GOOD[:-1], ("one", "two"), gate=False)
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "gate", "test"])
 def test_an_empty_split_is_named(split):
     with pytest.raises(DataError, match=f"split {split} has no image"):
-        check_splits([s for s in GOOD if s.split != split], ("one",))
+        check_splits([s for s in GOOD if s.split != split], ("one",), gate=True)
 
 
 def test_a_class_without_training_image_is_named():
     with pytest.raises(DataError, match="1 classes have no training image: two"):
-        check_splits(GOOD[:3], ("one", "two"))
+        check_splits(GOOD[:3], ("one", "two"), gate=False)
 
 
 def test_an_id_that_occurs_twice_is_named():
     with pytest.raises(DataError, match=r"1 image ids occur more than once, .*:\n  a\n"):
-        check_splits([*GOOD, sample("a", "test")], ("one", "two"))
+        check_splits([*GOOD, sample("a", "test")], ("one", "two"), gate=False)
 
 
 @pytest.mark.parametrize("change", [{"split": "test"}, {"labels": (1,)}, {"path": "./a.jpg"}])
 def test_a_file_that_occurs_twice_is_named(change):
     again = replace(replace(sample("a", "train"), image_id="again"), **change)
     with pytest.raises(DataError, match=r"1 image files occur more than once, .*:\n  a\.jpg\n"):
-        check_splits([*GOOD, again], ("one", "two"))
+        check_splits([*GOOD, again], ("one", "two"), gate=False)
 
 
 def test_a_million_images_are_checked_for_repetition_at_once():
     many = [sample(str(number), ("train", "val", "test")[number % 3]) for number in range(50_000)]
     with pytest.raises(DataError, match="1 image ids occur more than once"):
-        check_splits([*many, many[-1]], ("one",))
+        check_splits([*many, many[-1]], ("one",), gate=False)

@@ -33,15 +33,15 @@ def test_the_same_seed_draws_the_same_files(tmp_path):
     contents = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         (tmp_path / name).mkdir()
-        source = write_source(tmp_path / name, tmp_path, 2, 2, 1, 48, seed)
+        source = write_source(tmp_path / name, tmp_path, 2, {"train": 2, "test": 1}, 48, seed)
         assert [sample.split for sample in source.samples] == ["train"] * 4 + ["test"] * 2
         contents.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.png")})
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
 
 
-def test_train_and_test_share_no_image(tmp_path):
-    write_source(tmp_path, tmp_path, 2, 3, 3, 48, 0)
+def test_no_two_splits_share_an_image(tmp_path):
+    write_source(tmp_path, tmp_path, 2, dict.fromkeys(("train", "gate", "test"), 2), 48, 0)
     images = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
     assert len(set(images)) == len(images) == 12
 
@@ -49,7 +49,7 @@ def test_train_and_test_share_no_image(tmp_path):
 def test_masks_and_boxes_agree(tmp_path):
     import cv2
 
-    source = write_source(tmp_path, tmp_path, 2, 2, 1, 48, 0)
+    source = write_source(tmp_path, tmp_path, 2, {"train": 2, "test": 1}, 48, 0)
     for sample in source.samples:
         mask = cv2.imread(str(tmp_path / sample.mask), cv2.IMREAD_GRAYSCALE) > 127
         assert sample.boxes == (tight_box(mask),)

@@ -62,9 +62,9 @@ class Stack:
         runs = self._ask_mlflow("POST", "runs/search", wanted).get("runs", [])
         return sorted(map(_ordered, runs), key=lambda run: (run["info"]["start_time"], run["info"]["run_id"]))
 
-    def champion(self, model: str = "wsol") -> str:
-        """The run whose model has the alias ``champion``."""
-        found = self._ask_mlflow("GET", f"registered-models/alias?name={model}&alias=champion")
+    def challenger(self, model: str = "wsol") -> str:
+        """The run that competed last: its model has the alias ``challenger``."""
+        found = self._ask_mlflow("GET", f"registered-models/alias?name={model}&alias=challenger")
         return str(found["model_version"]["run_id"])
 
     def _ask_mlflow(self, method: str, path: str, body: Any = None) -> Any:

@@ -33,10 +33,10 @@ def follow(title, stack, backup):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_runbooks_backup_brings_runs_rows_champion_and_cache_back(stack, tmp_path):
+def test_the_runbooks_backup_brings_runs_rows_challenger_and_cache_back(stack, tmp_path):
     run = stack.trigger(**{"train.lambda": 0.31})
     assert run.wait() == "success", run.failures()
-    rows, champion, secret = stack.rows(), stack.champion(), stack.secret("mlflow", "mlflow/admin_password")
+    rows, challenger, secret = stack.rows(), stack.challenger(), stack.secret("mlflow", "mlflow/admin_password")
     follow("back up the stack", stack, tmp_path)
     assert (tmp_path / "secrets.tar").stat().st_mode & 0o077 == 0
     stack.compose("down", "--volumes")
@@ -44,7 +44,7 @@ def test_the_runbooks_backup_brings_runs_rows_champion_and_cache_back(stack, tmp
     assert stack.secret("mlflow", "mlflow/admin_password") == secret
     assert run.state() == "success"
     assert stack.rows() == rows
-    assert stack.champion() == champion
+    assert stack.challenger() == challenger
     again = stack.trigger(**{"train.lambda": 0.31})
     assert again.wait() == "success"
     assert "Running stage 'train'" not in again.log("train")

@@ -151,6 +151,12 @@ def test_top_k_counts_a_tie_against_the_label():
     assert top_k_correct(logits, labels, 2).tolist() == [True, True]
 
 
+@pytest.mark.parametrize("row", [[np.nan, np.nan, np.nan], [np.nan, 1.0, 0.0], [2.0, np.nan, 0.0]])
+def test_a_logit_that_is_not_a_number_makes_no_prediction_right(row):
+    assert top_k_correct(np.array([row]), np.array([0]), 1).tolist() == [False]
+    assert top_k_correct(np.array([row]), np.array([0]), 5).tolist() == [False]
+
+
 def test_entropy_in_nats():
     assert predictive_entropy(np.array([[5.0, 5.0], [1000.0, 0.0]])) == pytest.approx([np.log(2), 0.0])
 
