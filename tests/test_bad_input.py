@@ -1,5 +1,6 @@
 """Whatever is wrong with the input: exit code 2, a message that names it, no traceback, nothing lost."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -113,10 +114,10 @@ def test_a_run_names_what_is_wrong_before_airflow_starts(project, line):
     assert "params.yaml is not valid YAML" in refuse(project, "run")
 
 
-def test_maps_of_another_manifest(project):
-    edit(project, {"prepare.dataset": "synthetic", "prepare.root": "pipeline/data/synthetic.py"})
-    for stage in ("train", "extract_cams"):
-        assert pipeline(project, stage).returncode == 0
+@pytest.mark.slow
+def test_maps_of_another_manifest(first_run, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(first_run, project, symlinks=True)
     edit(project, {"prepare.val_fraction": 0.5})
     assert pipeline(project, "prepare").returncode == 0
     text = refuse(project, "localize")

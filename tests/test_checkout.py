@@ -35,14 +35,11 @@ def outputs(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(first_run, tmp_path_factory):
     """A project with a remote and two tracked runs: of a clean commit, then with changed code and parameters."""
-    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    remote = folder.parent / "remote"
-    dvc(folder, "remote", "add", "-d", "store", str(remote))
-    git(folder, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "remote")
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    shutil.copytree(first_run, folder, symlinks=True)
     runs = {}
-    assert pipeline(folder, "repro").returncode == 0
     runs["clean"] = run(folder, "promote")["run_id"], outputs(folder), (folder / "params.yaml").read_text()
     assert run(folder, "publish") == {"remote": "store", "run_id": runs["clean"][0]}
     code = folder / "pipeline/wsol/metrics.py"
@@ -73,6 +70,8 @@ def test_a_run_comes_back_with_code_parameters_data_and_model(finished, tmp_path
 def test_a_fresh_clone_gets_everything_from_the_remote(finished, tmp_path):
     folder, runs = finished
     run_id, files, _ = runs["clean"]
+    # To a clone, too, the remote is the folder beside it.
+    (tmp_path / "remote").symlink_to(folder.parent / "remote")
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(folder), str(clone))
     database = f"sqlite:///{folder}/.wsol/mlflow.db"

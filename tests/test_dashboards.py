@@ -1,6 +1,7 @@
 """The pages: ports, the life of their processes, and a run triggered through Airflow's REST API."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -105,10 +106,13 @@ def pages(project, ended_by=signal.SIGTERM):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(tmp_path, monkeypatch, migrated_airflow, empty_database):
     for name in ("WSOL_STATE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    return make_project(tmp_path / "project")
+    project = make_project(tmp_path / "project")
+    shutil.copytree(migrated_airflow, project / ".wsol/airflow")
+    (project / ".wsol/mlflow.db").write_bytes(empty_database)
+    return project
 
 
 @pytest.fixture
@@ -141,7 +145,8 @@ def test_a_run_cancelled_on_the_page_has_failed_and_people_are_told_so(project, 
         api("PATCH", path, {"state": "failed"})
         assert finished(api, path) == "failed"
         ended = {"approve": "failed", "publish": "skipped", "completed": "failed", "remove_workspace": "success"}
-        assert ended.items() <= states(api, path).items()
+        # The run has failed at once; its last tasks end after it.
+        wait_for(lambda: ended.items() <= states(api, path).items(), "the end of its tasks")
         wait_for(lambda: titles(hook) == ["wsol_retrain cancelled"], "the message")
 
 

@@ -13,25 +13,15 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.project import edit, environment, executed, make_project, pipeline
+from tests.project import STAGES, edit, environment, executed, pipeline
 
-STAGES = ["prepare", "train", "extract_cams", "localize", "evaluate", "report", "track"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A project after its first run; tests work on copies."""
-    folder = make_project(tmp_path_factory.mktemp("finished") / "project")
-    done = pipeline(folder, "repro")
-    assert done.returncode == 0, done.stderr
-    assert executed(done) == STAGES
-    return folder
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def project(finished, tmp_path):
+def project(first_run, tmp_path):
     """A copy whose MLflow rows are its own."""
-    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    shutil.copytree(first_run, tmp_path / "project", symlinks=True)
     return tmp_path / "project"
 
 
@@ -40,8 +30,8 @@ def rows(folder: Path):
     return client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 
-def test_every_output_is_there_and_one_row_holds_it(finished):
-    metrics = json.loads((finished / "metrics/metrics.json").read_text())
+def test_every_output_is_there_and_one_row_holds_it(first_run):
+    metrics = json.loads((first_run / "metrics/metrics.json").read_text())
     assert metrics["threshold_source"] == "val"
     assert metrics["val"]["images"] == 4
     assert metrics["test"]["images"] == 6
@@ -51,9 +41,9 @@ def test_every_output_is_there_and_one_row_holds_it(finished):
         assert found.keys() >= {"gt_known_iou50", "top1_loc_iou50", "top5_loc_iou50", "max_box_acc_v2", "pxap",
                                 "part_coverage", "center_gaussian_max_box_acc_iou50", "full_image_iou50"}  # fmt: skip
         assert found["gt_known_iou50"] <= found["max_box_acc_iou50"]
-    predictions = pd.read_parquet(finished / "boxes/predictions.parquet")
+    predictions = pd.read_parquet(first_run / "boxes/predictions.parquet")
     assert len(predictions) == 14
-    scored = pd.read_parquet(finished / "metrics/per_image.parquet")
+    scored = pd.read_parquet(first_run / "metrics/per_image.parquet")
     assert scored["split"].value_counts().to_dict() == {"val": 4, "gate": 4, "test": 6}
     for split, part in scored.groupby("split"):
         assert 100 * part["top1_correct"].mean() == pytest.approx(metrics[split]["cls_top1"])
@@ -61,12 +51,12 @@ def test_every_output_is_there_and_one_row_holds_it(finished):
         assert (part["center_gaussian_iou"] >= 0.5).mean() <= metrics[split]["center_gaussian_max_box_acc_iou50"]
     boxes = predictions["box"].map(list)
     assert all(0 <= x0 <= x1 <= 48 and 0 <= y0 <= y1 <= 48 for x0, y0, x1, y1 in boxes)
-    assert "<html" in (finished / "report/index.html").read_text()
-    (row,) = rows(finished)
+    assert "<html" in (first_run / "report/index.html").read_text()
+    (row,) = rows(first_run)
     assert row.info.status == "FINISHED"
     assert row.data.params["train.lambda"] == "0.0001"
     assert row.data.metrics["test/gt_known_iou50"] == pytest.approx(metrics["test"]["gt_known_iou50"])
-    assert not list((finished / ".wsol/checkpoints").iterdir())
+    assert not list((first_run / ".wsol/checkpoints").iterdir())
 
 
 def test_an_unchanged_project_trains_nothing_and_adds_no_row(project):
@@ -96,14 +86,6 @@ def test_a_new_threshold_reruns_localize_and_later(project):
     assert len(rows(project)) == 2
 
 
-def test_a_new_lambda_reruns_train_and_later(project):
-    edit(project, {"train.lambda": 0.5})
-    done = pipeline(project, "repro")
-    assert done.returncode == 0, done.stderr
-    assert executed(done) == STAGES[1:]
-    assert {row.data.params["train.lambda"] for row in rows(project)} == {"0.5", "0.0001"}
-
-
 def test_clamped_weights_rerun_extraction_and_later(project):
     before = (project / "models/model.pt").read_bytes()
     edit(project, {"extract_cams.clamp_negative_weights": True})
@@ -130,18 +112,27 @@ def _kill_training(folder: Path) -> None:
     assert dvc.wait(60) != 0
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(project):
-    edit(project, {"train.epochs": 40})
-    whole = project.with_name("whole")
-    shutil.copytree(project, whole, symlinks=True)
-    _kill_training(project)
-    assert not (project / "models/model.pt").exists()
-    resumed = pipeline(project, "repro", "train")
+@pytest.fixture(scope="module")
+def killed(first_run, tmp_path_factory):
+    """A project whose training of 20 epochs was killed, and the same before that training."""
+    folder = tmp_path_factory.mktemp("killed")
+    for name in ("before", "killed"):
+        shutil.copytree(first_run, folder / name, symlinks=True)
+        edit(folder / name, {"train.epochs": 20})
+    _kill_training(folder / "killed")
+    assert not (folder / "killed/models/model.pt").exists()
+    return folder
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, symlinks=True, dirs_exist_ok=True)
+    resumed = pipeline(tmp_path / "killed", "repro", "train")
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from the checkpoint after epoch" in resumed.stderr
-    uninterrupted = pipeline(whole, "repro", "train")
+    uninterrupted = pipeline(tmp_path / "before", "repro", "train")
     assert "going on from" not in uninterrupted.stderr
-    assert (project / "models/model.pt").read_bytes() == (whole / "models/model.pt").read_bytes()
+    models = [tmp_path / name / "models/model.pt" for name in ("killed", "before")]
+    assert models[0].read_bytes() == models[1].read_bytes()
 
 
 def test_a_kill_before_dvc_has_the_model_loses_no_training(project):
@@ -162,20 +153,18 @@ def test_a_kill_before_dvc_has_the_model_loses_no_training(project):
     assert not list(project.glob(".wsol/checkpoints/*.pt"))
 
 
-def test_a_killed_training_is_not_continued_under_another_lambda(project):
-    edit(project, {"train.epochs": 40})
-    fresh = project.with_name("fresh")
-    shutil.copytree(project, fresh, symlinks=True)
-    _kill_training(project)
-    for folder in (project, fresh):
-        edit(folder, {"train.lambda": 0.5, "train.epochs": 6})
-        done = pipeline(folder, "repro", "train")
+def test_a_killed_training_is_not_continued_under_another_lambda(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, symlinks=True, dirs_exist_ok=True)
+    for name in ("killed", "before"):
+        edit(tmp_path / name, {"train.lambda": 0.5, "train.epochs": 6})
+        done = pipeline(tmp_path / name, "repro", "train")
         assert done.returncode == 0, done.stderr
         assert "going on from" not in done.stderr
-    assert (project / "models/model.pt").read_bytes() == (fresh / "models/model.pt").read_bytes()
+    models = [tmp_path / name / "models/model.pt" for name in ("killed", "before")]
+    assert models[0].read_bytes() == models[1].read_bytes()
 
 
-def test_an_unreachable_server_loses_no_training(project):
+def test_a_new_lambda_reruns_train_and_later_and_an_unreachable_server_loses_none_of_it(project):
     edit(project, {"train.lambda": 0.25})
     away = "http://127.0.0.1:9"
     done = pipeline(project, "repro", MLFLOW_TRACKING_URI=away)
@@ -188,8 +177,9 @@ def test_an_unreachable_server_loses_no_training(project):
     assert later.returncode == 0, later.stderr
     assert executed(later) == ["track"]
     assert (project / "models/model.pt").read_bytes() == trained
-    row = next(row for row in rows(project) if row.data.params["train.lambda"] == "0.25")
-    assert any(name.startswith("train/") for name in row.data.metrics)
+    found = {row.data.params["train.lambda"]: row for row in rows(project)}
+    assert found.keys() == {"0.25", "0.0001"}
+    assert any(name.startswith("train/") for name in found["0.25"].data.metrics)
 
 
 def test_another_workspace_files_its_row_in_the_same_database(project):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.project import environment, executed, make_project
+from tests.tiny_project import commit
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +55,10 @@ def rows(folder: Path):
     return client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 
-def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_path):
+def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_path, empty_database):
     project = make_project(tmp_path / "project", {"train.epochs": 15})
+    (project / ".wsol").mkdir()
+    (project / ".wsol/mlflow.db").write_bytes(empty_database)
     (project / "params.yaml").rename(project / "long.yaml")
     (project / "params.yaml").write_text((project / "long.yaml").read_text().replace("epochs: 15", "epochs: 1"))
     (project / "sweep.yaml").write_text(SWEEP)
@@ -104,8 +108,12 @@ def test_a_sweep_survives_a_signal_and_a_kill_and_trains_each_model_once(tmp_pat
     assert len(rows(project)) == 5
 
 
-def test_dvcs_queue_files_its_rows_in_the_same_database(tmp_path):
-    project = make_project(tmp_path / "project")
+def test_dvcs_queue_files_its_rows_in_the_same_database(first_run, tmp_path, empty_database):
+    project = tmp_path / "project"
+    shutil.copytree(first_run, project, symlinks=True)
+    # The first run's database knows the folder of the first run.
+    (project / ".wsol/mlflow.db").write_bytes(empty_database)
+    commit(project)
 
     def dvc(*arguments: str) -> None:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -113,11 +121,10 @@ def test_dvcs_queue_files_its_rows_in_the_same_database(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
     before = (project / "params.yaml").read_text()
-    dvc("exp", "run", "--queue", "-S", "train.lambda=0.5")
-    dvc("exp", "run", "--queue", "-S", "train.lambda=0.5", "-S", "localize.threshold=0.3")
+    dvc("exp", "run", "--queue", "-S", "extract_cams.flip=true")
+    dvc("exp", "run", "--queue", "-S", "extract_cams.flip=true", "-S", "localize.threshold=0.3")
     dvc("exp", "run", "--run-all")
-    assert {(row.data.params["train.lambda"], row.data.params["localize.threshold"]) for row in rows(project)} == {
-        ("0.5", "auto"), ("0.5", "0.3"),
-    }  # fmt: skip
+    found = {(row.data.params["extract_cams.flip"], row.data.params["localize.threshold"]) for row in rows(project)}
+    assert found == {("True", "auto"), ("True", "0.3")}
     assert all(row.info.artifact_uri.startswith(f"file://{project}/.wsol/mlartifacts/") for row in rows(project))
     assert (project / "params.yaml").read_text() == before

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import shutil
 import weakref
 from contextlib import nullcontext
 from itertools import combinations
@@ -28,7 +29,7 @@ from pipeline.overrides import override
 from pipeline.params import Params, load_params
 from pipeline.tracking import LiveRun
 from pipeline.wsol.cam import normalize_maps
-from tests.project import ROOT, make_project
+from tests.project import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 #: What a preset keeps of its own are networks, heads, losses, erasing, maps and thresholds.
@@ -44,7 +45,9 @@ TINY = {
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    folder = make_project(tmp_path / "project")
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "pipeline", folder / "pipeline")
+    shutil.copy2(ROOT / "dvc.yaml", folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
     monkeypatch.setattr("pipeline.stages.train.live_run", lambda *_: nullcontext(LiveRun()))

@@ -1,24 +1,26 @@
 """A whole sweep by Airflow itself on a small project: two rows that end, one that cannot."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.project import environment, make_project
+from tests.project import SET_UP_AIRFLOW, environment, make_project
 
-SET_UP = "from pathlib import Path; from pipeline.airflow_home import set_up; set_up(Path.cwd())"
 ROWS = ['{"localize.threshold": 0.25}', '{"localize.threshold": 0.5}', '{"train.lamda": 1}']
 
 
 @pytest.mark.slow
-def test_rows_are_compared_though_one_has_failed(tmp_path):
+def test_rows_are_compared_though_one_has_failed(tmp_path, migrated_airflow, empty_database):
     project = make_project(tmp_path / "project")
     state = project / ".wsol"
+    shutil.copytree(migrated_airflow, state / "airflow")
+    (state / "mlflow.db").write_bytes(empty_database)
     own = environment(AIRFLOW_HOME=str(state / "airflow"), WSOL_STATE=str(state))
-    subprocess.run([sys.executable, "-c", SET_UP], cwd=project, env=own, check=True)
+    subprocess.run([sys.executable, "-c", SET_UP_AIRFLOW], cwd=project, env=own, check=True)
     conf = json.dumps({"lambdas": [], "rows": ROWS})
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "dags", "test", "wsol_sweep", "--conf", conf],
