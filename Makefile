@@ -31,7 +31,7 @@ run: setup  ## train, localize and score the embedded example as an Airflow run,
 ui: setup  ## serve the MLflow and Airflow pages on 127.0.0.1
 	@$(PY) -m pipeline ui
 
-test: setup  ## lint, type check and run the tests
+test: setup  ## lint, type check and run the fast tests
 	@$(MAKE) --no-print-directory lint typecheck
 	@$(PYTEST) -m "not slow and not container" $(SPREAD)
 
