@@ -9,9 +9,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from pipeline.errors import ParamsError
+from pipeline.strict_yaml import is_plain, read_yaml, shorten
+
+#: What errors call the text that values are written into.
+PARAMS_TEXT = "params.yaml"
 
 
 def override(text: str, overrides: Mapping[str, Any]) -> str:
@@ -20,21 +24,26 @@ def override(text: str, overrides: Mapping[str, Any]) -> str:
     Raises:
         ParamsError: a key is not in the file, or names a group.
     """
-    yaml = _yaml()
+    read_yaml(text, PARAMS_TEXT)  # refuses what would keep the other reader busy
+    yaml, buffer = _yaml(), io.StringIO()
     tree = yaml.load(text)
+    if not isinstance(tree, Mapping):
+        raise ParamsError(f"{PARAMS_TEXT} must hold groups of keys, found {type(tree).__name__}.")
     keys = list(_keys(tree))
     for key, value in overrides.items():
         if key not in keys:
-            raise ParamsError(f"{key}: unknown key; {_hint(key, keys)} Nothing was run or changed.")
-        *groups, name = key.split(".")
-        group = tree
-        for part in groups:
-            group = group[part]
-        if type(group[name]) is not type(value) or group[name] != value:
-            group[name] = _node(value)
-    buffer = io.StringIO()
+            raise ParamsError(f"{shorten(key)}: unknown key; {_hint(key, keys)} Nothing was run or changed.")
+        _set(tree, key, value)
     yaml.dump(tree, buffer)
     return buffer.getvalue() if overrides else text
+
+
+def _set(tree: Any, key: str, value: Any) -> None:
+    *groups, name = key.split(".")
+    for part in groups:
+        tree = tree[part]
+    if type(tree[name]) is not type(value) or tree[name] != value:
+        tree[name] = _node(value)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -45,36 +54,38 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator:
-        raise ParamsError(f"{text!r} sets nothing; write KEY=VALUE, for example train.lambda=0.01.")
-    try:
-        return key.strip(), YAML(typ="safe", pure=True).load(value)
-    except YAMLError:
-        raise ParamsError(f"{text!r}: {value!r} is not a value as it could stand in params.yaml.") from None
+        raise ParamsError(f"{shorten(text)!r} sets nothing; write KEY=VALUE, for example train.lambda=0.01.")
+    return key.strip(), read_yaml(value, f"the value of {shorten(key.strip())}")
 
 
 def written(overrides: Mapping[str, Any]) -> str:
     """Overrides as a user writes them: ``train.lambda=0.01, seed=1``."""
-    return ", ".join(f"{key}={value}" for key, value in overrides.items())
+    return ", ".join(f"{shorten(key)}={shorten(str(value))}" for key, value in overrides.items())
 
 
 def parse_values(text: str) -> dict[str, Any]:
     """Values by dotted key from a JSON object.
 
     Raises:
-        ParamsError: it is none.
+        ParamsError: it is not one.
     """
     try:
-        values = json.loads(text)
-    except ValueError:
+        values = json.loads(text, parse_constant=_refuse)
+        read_yaml(text, "the values")  # JSON is YAML: the same limits hold
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise ParamsError(f'{text!r} is no JSON object; write for example {{"train.lambda": 0.01}}.')
+        raise ParamsError(f'{shorten(text)!r} is not a JSON object; write for example {{"train.lambda": 0.01}}.')
     return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity, which JSON does not have
 
 
 def value_of(text: str, key: str) -> Any:
     """The value of a dotted key in the text of a parameters file; None where it is missing."""
-    node = YAML(typ="safe", pure=True).load(text)
+    node = read_yaml(text, PARAMS_TEXT)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
     return node
@@ -98,12 +109,17 @@ def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _hint(key: str, keys: list[str]) -> str:
     if group := [k for k in keys if k.startswith(f"{key}.")]:
         return f"it is a group; name one of {', '.join(group)}."
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(shorten(key), keys, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(keys)}."
 
 
 def _node(value: Any) -> Any:
-    """A value as the file shows it: lists in one line, floats without an exponent (YAML 1.1 reads 1e-05 as text)."""
+    """A value as the file shows it: lists in one line, floats without an exponent (YAML 1.1 reads 1e-05 as text).
+
+    Texts that a reader would take for something else stand in quotes.
+    """
+    if isinstance(value, str):
+        return value if is_plain(value) else DoubleQuotedScalarString(value)
     if isinstance(value, float):
         return YAML().load(f"{Decimal(repr(value)):f}")
     if isinstance(value, list):

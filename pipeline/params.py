@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from pipeline.backbones import BACKBONES
 from pipeline.errors import ParamsError
+from pipeline.strict_yaml import read_yaml, shorten
 
 PARAMS_FILE = Path("params.yaml")
+#: Named in one error.
+MOST_PROBLEMS = 20
 
 
 class _Group(BaseModel):
@@ -23,22 +25,36 @@ class _Group(BaseModel):
 
 #: A share of a whole, or a probability.
 Share = Annotated[float, Field(ge=0, le=1)]
+# Bounds far above any use: what exceeds them is a slip that would fail after hours, or fill memory and disk.
+Pixels = Annotated[int, Field(ge=32, le=8192)]
+Images = Annotated[int, Field(ge=1, le=65_536)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _fits_a_file_system(path: str) -> str:
+    if "\0" in path or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("not a path: a name in it has more than 255 bytes or a NUL character")
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_fits_a_file_system)]
 
 
 class SyntheticParams(_Group):
     """The embedded data set."""
 
     classes: int = Field(ge=2, le=12)
-    train_per_class: int = Field(ge=1)
-    test_per_class: int = Field(ge=1)
-    image_size: int = Field(ge=32)
+    train_per_class: int = Field(ge=1, le=100_000)
+    test_per_class: int = Field(ge=1, le=100_000)
+    image_size: Pixels
 
 
 class PrepareParams(_Group):
     """From a raw data set to the manifest."""
 
     dataset: Literal["synthetic", "cub"]
-    root: str = Field(min_length=1)
+    root: PathText
     seed: int = Field(ge=0, lt=2**63)
     val_fraction: float = Field(gt=0, lt=1)
     gate_fraction: float = Field(ge=0, lt=1)
@@ -55,41 +71,41 @@ class TrainParams(_Group):
     """The classifier and its training."""
 
     backbone: Literal[*BACKBONES]  # type: ignore[valid-type]
-    pretrained: StrictBool | str
+    pretrained: StrictBool | PathText
     stride: Literal[8, 16]
     head: Literal["gap", "gmp", "tap", "conv", "acol"]
     tap_threshold: Share
     acol_threshold: Share
-    acol_width: int = Field(ge=1)
+    acol_width: int = Field(ge=1, le=16_384)
     regularizer: Literal["kl_uniform", "kl_uniform_sum", "confidence_penalty", "jeffreys", "jensen_shannon",
                          "label_smoothing", "none"]  # fmt: skip
-    lambda_: float = Field(alias="lambda", ge=0)
+    lambda_: float = Field(alias="lambda", ge=0, le=1e6)
     erasing: Literal["none", "has", "cutmix", "adl", "rdap", "ae"]
     has_rate: Share
-    has_sides: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    cutmix_beta: float = Field(gt=0)
+    has_sides: Annotated[list[Annotated[int, Field(ge=0, le=8192)]], Field(min_length=1, max_length=100)]
+    cutmix_beta: Factor
     cutmix_probability: Share
     dropout_rate: Share
     adl_threshold: Share
-    rdap_size: int = Field(ge=1)
+    rdap_size: int = Field(ge=1, le=1024)
     ae_steps: int = Field(ge=2, le=5)
     ae_threshold: float = Field(gt=0, le=1)
-    resize: int = Field(ge=32)
-    crop: int = Field(ge=32)
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    accumulate: int = Field(ge=1)
+    resize: Pixels
+    crop: Pixels
+    epochs: Epochs
+    batch_size: int = Field(ge=2, le=65_536)
+    accumulate: Images
     optimizer: Literal["sgd", "adamw"]
-    lr: float = Field(gt=0)
-    head_lr_factor: float = Field(gt=0)
-    bias_lr_factor: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1e3)
+    head_lr_factor: Factor
+    bias_lr_factor: Factor
     momentum: float = Field(gt=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, le=1e3)
     schedule: Literal["cosine", "step", "one_cycle"]
     warm_up: float = Field(ge=0, lt=1)
-    step_epochs: list[Annotated[int, Field(ge=1)]]
+    step_epochs: Annotated[list[Epochs], Field(max_length=1000)]
     step_factor: float = Field(gt=0, lt=1)
-    clip: float = Field(ge=0)
+    clip: float = Field(ge=0, le=1e9)
     ema: float = Field(ge=0, lt=1)
     freeze_batch_norm: bool
     freeze_backbone: bool
@@ -130,10 +146,12 @@ class ExtractCamsParams(_Group):
     relu: bool
     acol_map: Literal["fused", "first", "second"]
     flip: bool
-    ddt_layers: Annotated[list[Annotated[str, Field(pattern=r"^[\w.]+@[1-9]\d+$")]], Field(min_length=1)]
-    ddt_context: float = Field(ge=0)
+    ddt_layers: Annotated[
+        list[Annotated[str, Field(pattern=r"^[\w.]{1,100}@[1-9]\d{1,3}$")]], Field(min_length=1, max_length=20)
+    ]
+    ddt_context: float = Field(ge=0, le=100)
     ten_crop: bool
-    batch_size: int = Field(ge=1)
+    batch_size: Images
 
     @property
     def ddt_sources(self) -> list[tuple[str, int]]:
@@ -165,13 +183,13 @@ class EvaluateParams(_Group):
     """From boxes and maps to metrics."""
 
     iou: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_whole_percents)]
-    interval: float = Field(gt=0, le=0.5)
+    interval: float = Field(ge=1e-4, le=0.5)
 
 
 class TrackParams(_Group):
     """Where the run is recorded."""
 
-    experiment: str = Field(pattern=r"^[/\w.\- ]+$")
+    experiment: str = Field(pattern=r"^[/\w.\- ]+$", max_length=250)
 
 
 #: Accuracies that ``evaluate`` measures and that are a mean over images, so that runs can be compared image by image.
@@ -196,7 +214,7 @@ def _promotable(metric: str) -> str:
     return metric
 
 
-_Promotable = Annotated[str, AfterValidator(_promotable)]
+_Promotable = Annotated[str, Field(max_length=60), AfterValidator(_promotable)]
 
 
 class PromoteParams(_Group):
@@ -204,7 +222,7 @@ class PromoteParams(_Group):
 
     metric: _Promotable
     min_gain: float = Field(ge=0, le=100)
-    guards: list[_Promotable]
+    guards: Annotated[list[_Promotable], Field(max_length=20)]
     tolerance: float = Field(ge=0, le=100)
     floor: float = Field(ge=0, le=100)
 
@@ -251,21 +269,6 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: ``1e-4`` is a number, and a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and validate a parameters file.
 
@@ -274,26 +277,22 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """
     if not path.is_file():
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    return parse_params(text, str(path))
+    return parse_params(path.read_bytes(), str(path))
 
 
-def parse_params(text: str, source: str) -> Params:
+def parse_params(text: str | bytes, source: str) -> Params:
     """Validate the text of a parameters file; ``source`` names it in errors, which are those of :func:`load_params`."""
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{source} is not valid YAML: {error}") from None
+    tree = read_yaml(text, source)
     if not isinstance(tree, dict):
         raise ParamsError(f"{source} must hold groups of keys, found {type(tree).__name__}.")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        problems = "\n".join(f"  {problem}" for problem in sorted({_explain(e, tree) for e in error.errors()}))
-        raise ParamsError(f"{source} is not valid:\n{problems}\nNothing was run or changed.") from None
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"  {problem}" for problem in sorted({_explain(e, tree) for e in found[:MOST_PROBLEMS]})]
+        if len(found) > MOST_PROBLEMS:
+            problems.append(f"  … and {len(found) - MOST_PROBLEMS:,} more")
+        raise ParamsError(f"{source} is not valid:\n" + "\n".join(problems) + "\nNothing was run or changed.") from None
 
 
 def replaced(params: Params, values: Mapping[str, Any]) -> Params:
@@ -345,7 +344,7 @@ def _explain(error: Any, tree: dict[str, Any]) -> str:
             return f"{key}: missing; add it (the committed params.yaml shows its default)."
         case "value_error":
             return f"{key}: {error['ctx']['error']}.".removeprefix(": ")
-    return f"{key}: {error['msg']}, found {_value_at(tree, location)!r}."
+    return f"{key}: {error['msg']}, found {shorten(repr(_value_at(tree, location)))}."
 
 
 def _siblings(location: list[str], keys: list[str]) -> list[str]:

@@ -6,18 +6,18 @@ import json
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import ParamsError
 from pipeline.overrides import override, written
-from pipeline.params import PARAMS_FILE, Params, parse_params
+from pipeline.params import MOST_PROBLEMS, PARAMS_FILE, Params, PathText, parse_params
+from pipeline.strict_yaml import read_yaml, shorten
 
 #: Metrics of a split of which more is better.
 RANKING = re.compile(
@@ -43,13 +43,13 @@ class _File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=100)
     method: Literal["grid", "random"]
     trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS)
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     metric: str = "val.gt_known_iou50"
-    base: str = str(PARAMS_FILE)
-    space: dict[str, Any] = Field(min_length=1)
+    base: PathText = str(PARAMS_FILE)
+    space: dict[str, Any] = Field(min_length=1, max_length=100)
 
 
 class Values(Protocol):
@@ -142,8 +142,9 @@ def read_sweep(path: Path) -> Sweep:
     base = Path(given.base)
     if not base.is_file():
         raise ParamsError(f"{path}: base: {base.absolute()} does not exist. {NOTHING_RUN}")
-    text = base.read_text()
-    parse_params(text, str(base))
+    data = base.read_bytes()
+    parse_params(data, str(base))
+    text = data.decode()
     metric = _metric(path, given.metric)
     space = {key: _values(path, key, value) for key, value in given.space.items()}
     trials = _trials(path, text, _in_order(_draw(path, given, space)))
@@ -156,14 +157,15 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def _read(path: Path) -> _File:
-    if not path.is_file():
-        raise ParamsError(f"{path.absolute()} does not exist.")
     try:
-        given = _File.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+        text = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise ParamsError(f"{shorten(str(path.absolute()), 200)} {shorten(reason, 200)}.") from None
+    try:
+        given = _File.model_validate(read_yaml(text, str(path)))
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(e)}" for e in error.errors())
+        problems = "\n".join(f"  {_explain(e)}" for e in error.errors()[:MOST_PROBLEMS])
         raise ParamsError(f"{path} is not valid:\n{problems}\n{NOTHING_RUN}") from None
     if given.method == "random" and given.trials is None:
         raise ParamsError(f"{path}: trials: missing; a random search needs their number.")
@@ -178,7 +180,9 @@ def _explain(error: Any) -> str:
         near = difflib.get_close_matches(key, _File.model_fields, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(_File.model_fields)}."
         return f"{key}: unknown key; {hint}"
-    return f"{key}: {error['msg']}" + ("." if error["type"] == "missing" else f", found {error['input']!r}.")
+    return f"{key}: {error['msg']}" + (
+        "." if error["type"] == "missing" else f", found {shorten(repr(error['input']))}."
+    )
 
 
 def _metric(path: Path, text: str) -> str:
@@ -216,7 +220,7 @@ def _values(path: Path, key: str, given: Any) -> Values:
     ((kind, ends),) = given.items()
     low, high = _ends(f"{where}.{kind}", ends)
     if kind == "log_uniform" and low <= 0:
-        raise ParamsError(f"{where}.{kind}: both ends must be above 0, found {ends}.")
+        raise ParamsError(f"{where}.{kind}: both ends must be above 0, found {shorten(repr(ends))}.")
     return kinds[kind](low, high)
 
 
@@ -224,15 +228,16 @@ def _choices(where: str, given: list[Any]) -> Choices:
     if not given:
         raise ParamsError(f"{where}: the list is empty.")
     texts = [json.dumps(value, sort_keys=True, default=str) for value in given]
-    if twice := [text for text in texts if texts.count(text) > 1]:
-        raise ParamsError(f"{where}: {twice[0]} stands twice.")
+    text, times = Counter(texts).most_common(1)[0]
+    if times > 1:
+        raise ParamsError(f"{where}: {shorten(text)} stands twice.")
     return Choices(tuple(given))
 
 
 def _ends(where: str, ends: Any) -> tuple[float, float]:
     numbers = isinstance(ends, list) and all(isinstance(e, int | float) and not isinstance(e, bool) for e in ends)
     if not numbers or len(ends) != 2 or not (math.isfinite(ends[0]) and ends[0] < ends[1] < math.inf):
-        raise ParamsError(f"{where}: give two numbers, the smaller one first, found {ends}.")
+        raise ParamsError(f"{where}: give two numbers, the smaller one first, found {shorten(repr(ends))}.")
     return float(ends[0]), float(ends[1])
 
 
@@ -243,7 +248,13 @@ def _draw(path: Path, given: _File, space: Mapping[str, Values]) -> list[dict[st
         wanted = given.trials or 0
         if len(lists) == len(space) and wanted > combinations:
             raise ParamsError(f"{path}: trials: {wanted}, but space has only {combinations} combinations; use a grid.")
-        return list(itertools.islice(_random(space, given.seed or 0), wanted))
+        trials = list(itertools.islice(_random(space, given.seed or 0, wanted), wanted))
+        if len(trials) < wanted:
+            raise ParamsError(
+                f"{path}: trials: {wanted}, but space has only {len(trials)} different ones, numbers having "
+                f"{SIGNIFICANT_DIGITS} digits; ask for fewer, or widen it."
+            )
+        return trials
     if drawn := [key for key in space if key not in lists]:
         raise ParamsError(f"{path}: space.{drawn[0]}: a grid takes lists only; list values, or set method: random.")
     if combinations > MOST_TRIALS:
@@ -251,13 +262,20 @@ def _draw(path: Path, given: _File, space: Mapping[str, Values]) -> list[dict[st
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
-def _random(space: Mapping[str, Values], seed: int) -> Iterator[dict[str, Any]]:
-    """Different trials without end; of the generator only what Python keeps the same in all versions is used."""
+def _random(space: Mapping[str, Values], seed: int, wanted: int) -> Iterator[dict[str, Any]]:
+    """Different trials; of the generator only what Python keeps the same in all versions is used.
+
+    Ends where so many draws bring nothing new that all have been drawn: of W equally likely trials the last one is
+    missed that often with a probability below e^-20.
+    """
     generator = random.Random(seed)
-    seen = set()
-    while True:
+    seen: set[str] = set()
+    misses = 0
+    while misses < 1000 + 20 * wanted:
         trial = {key: values.draw(generator.random()) for key, values in space.items()}
-        if (text := json.dumps(trial, default=str)) not in seen:
+        text = json.dumps(trial, default=str)
+        misses = misses + 1 if text in seen else 0
+        if not misses:
             seen.add(text)
             yield trial
 

@@ -10,6 +10,7 @@ CONTRACTS = {
     "backbones",
     "manifest",
     "params",
+    "strict_yaml",
     "files",
     "records",
     "results",

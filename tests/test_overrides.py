@@ -98,5 +98,5 @@ def test_several_values_come_as_a_json_object():
 
 @pytest.mark.parametrize("text", ["[1]", "train.lambda=1", ""])
 def test_what_is_no_json_object_is_named(text):
-    with pytest.raises(ParamsError, match="is no JSON object"):
+    with pytest.raises(ParamsError, match="is not a JSON object"):
         parse_values(text)
