@@ -56,13 +56,14 @@ def _add_stage(name: str) -> None:
     def command() -> None:
         params = load_params()
         if name == "train":
-            from pipeline.training.distributed import start_per_gpu
+            from pipeline.training.distributed import check_environment, start_per_gpu
 
+            check_environment()
             start_per_gpu()
         with noted(name), _workspace_to_itself(name):
             summary = importlib.import_module(f"pipeline.stages.{name}").run(params)
         # Of several processes that train together, the first one answers.
-        if os.environ.get("RANK", "0") == "0":
+        if name != "train" or os.environ.get("RANK", "0") == "0":
             _answer({"stage": name} | summary)
 
     app.command(name, help=_stage_help(name), rich_help_panel="Stages")(command)
@@ -73,7 +74,7 @@ def _workspace_to_itself(stage: str) -> AbstractContextManager[object]:
 
     A stage whose DVC was killed ends at once, so that the next one waits for it.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if stage == "train" and os.environ.get("RANK", "0") != "0":
         return nullcontext()
     return exclusive_lock(STAGE_LOCK, f"a stage of {Path.cwd()}", 2 * GRACE)
 

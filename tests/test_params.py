@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.params import TrainParams, load_params
+from pipeline.params import Params, TrainParams, load_params
 from pipeline.wsol.losses import REGULARIZERS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -196,3 +196,46 @@ print(channels(build_backbone(load_params(Path("params.yaml")).train.backbone, 1
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "512", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.epochs", 10**19), ("evaluate.interval", 1e-12), ("prepare.synthetic.image_size", 10**9),
+        ("train.resize", 10**9), ("extract_cams.batch_size", 10**9), ("train.lr", 1e30), ("train.has_sides", [10**9]),
+        ("train.has_sides", [1] * 101), ("train.step_epochs", [10**9]), ("extract_cams.ddt_layers", ["a@99999"]),
+        ("prepare.root", "a" * 300), ("prepare.root", "é" * 200), ("train.pretrained", "a/" * 600),
+        ("track.experiment", "a" * 300),
+    ],
+)  # fmt: skip
+def test_what_no_machine_could_run_is_refused_with_what_is_allowed(tree, tmp_path, key, value):
+    *groups, name = key.split(".")
+    group = tree
+    for part in groups:
+        group = group[part]
+    group[name] = value
+    text = message(tree, tmp_path)
+    assert f"{key}: " in text
+    assert len(text) < 1000
+
+
+def _numbers(schema, model, key=""):
+    """The schema of every number of the parameters under its key."""
+    if "$ref" in model:
+        model = schema["$defs"][model["$ref"].rpartition("/")[2]]
+    if model.get("type") in ("integer", "number"):
+        yield key, model
+    for name, inner in model.get("properties", {}).items():
+        yield from _numbers(schema, inner, f"{key}.{name}".removeprefix("."))
+    for inner in (*model.get("anyOf", ()), *([model["items"]] if "items" in model else ())):
+        yield from _numbers(schema, inner, key)
+
+
+def test_every_number_has_a_lower_and_an_upper_bound():
+    schema = Params.model_json_schema()
+    numbers = list(_numbers(schema, schema))
+    assert len(numbers) > 40
+    for key, number in numbers:
+        if "enum" not in number:
+            assert number.keys() & {"minimum", "exclusiveMinimum"}, key
+            assert number.keys() & {"maximum", "exclusiveMaximum"}, key

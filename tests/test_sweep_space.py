@@ -193,3 +193,27 @@ def test_the_documented_example_is_valid():
     FILE.write_text(example)
     sweep = read_sweep(FILE)
     assert (sweep.name, len(sweep.trials)) == ("lambda", 30)
+
+
+def test_numbers_with_too_few_different_values_end_the_search():
+    space = {"train.lambda": {"uniform": [0.1, 0.1000002]}, "seed": [0, 1]}
+    assert "trials: 50, but space has only 6 different ones" in refused(method="random", trials=50, space=space)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base": "b" * 300}, {"name": "n" * 200}, {"seed": 10**30}, {"space": {"seed": ["x" * 100_000] * 2}},
+        {"space": {f"k{n}": [1] for n in range(2000)}}, {"metric": "m" * 100_000},
+    ],
+)  # fmt: skip
+def test_what_is_far_too_large_is_refused_in_few_words(changes):
+    assert len(refused(**changes)) < 2000
+
+
+def test_scalars_that_yaml_readers_take_differently_are_refused_in_a_sweep():
+    FILE.write_text("name: s\nmethod: grid\nspace: {seed: [010]}\n")
+    with pytest.raises(ParamsError, match=r"sweep.yaml, line 3: space.seed.0: 010 "):
+        read_sweep(FILE)
+    with pytest.raises(ParamsError, match="cannot be read"):
+        read_sweep(Path("x" * 300))

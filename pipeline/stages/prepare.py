@@ -37,6 +37,11 @@ def run(params: Params) -> dict[str, Any]:
         # Images are what DVC and the content hash know; no reader hashes them.
         write_record(folder, PREPARED, None, params, only=("manifest.parquet", "dataset.json"))
     warn_of_equal(dataset.equal_images)
+    if len(dataset.classes) == 1:
+        console.warn(
+            f"the only class is {dataset.classes[0]}: a classifier has nothing to tell apart, so its accuracy will be "
+            "100 % and its maps show nothing. Add another class, or take extract_cams.method ddt, which needs none."
+        )
     counts = {split: len(dataset.split(split)) for split in SPLITS}
     console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")
     return counts

@@ -1,6 +1,7 @@
 """Several processes that train one network, one per GPU, started by ``torchrun``."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +16,48 @@ from pipeline.errors import UserError
 from pipeline.models.localizer import device
 from pipeline.params import TrainParams
 
+#: What ``torchrun`` tells each process, all of it needed for their connection.
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
 
 def rank() -> int:
     """Number of this process; the first, 0, writes and speaks for all."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
 
 
 def world_size() -> int:
     """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
+
+
+def check_environment() -> None:
+    """Whether this process was started by ``torchrun`` or by nobody, and not half so.
+
+    Raises:
+        UserError: a variable is set that ``torchrun`` sets, but not all of them are, or not to what it sets.
+    """
+    if not any(name in os.environ for name in TORCHRUN[:3]):
+        return
+    given = [name for name in TORCHRUN if name in os.environ]
+    if missing := [name for name in TORCHRUN if not os.environ.get(name)]:
+        raise UserError(
+            f"{', '.join(given)} in the environment, but not {', '.join(missing)}: torchrun sets all of them. "
+            f"Unset {' '.join(given)} to train in one process."
+        )
+    if not 0 <= rank() < world_size() or not 0 <= _number("LOCAL_RANK", 0) < world_size():
+        raise UserError(
+            f"RANK {rank()} and LOCAL_RANK {_number('LOCAL_RANK', 0)} must lie in 0 … WORLD_SIZE - 1, and WORLD_SIZE "
+            f"is {world_size()}. Unset {' '.join(TORCHRUN)} to train in one process."
+        )
+    if not 1 <= _number("MASTER_PORT", 0) <= 65_535:
+        raise UserError(f"MASTER_PORT {os.environ['MASTER_PORT']} in the environment is not a port (1 … 65535).")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UserError(f"{name} in the environment must be a whole number as torchrun sets it, found {text[:80]!r}.")
+    return int(text)
 
 
 def start_per_gpu() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pipeline import cli
 from pipeline.errors import UserError
 from pipeline.training import distributed
 from pipeline.training.loop import Trainer
@@ -112,3 +114,36 @@ def test_several_gpus_start_one_process_each(monkeypatch, gpus, environment, aga
     if again:
         assert started[0][:3] == [sys.executable, "-m", "torch.distributed.run"]
         assert started[0][-3:] == ["-m", "pipeline", "train"]
+
+
+WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize("environment", [{}, WHOLE, {"MASTER_ADDR": "a", "MASTER_PORT": "1"}])
+def test_all_of_torchruns_variables_or_none_are_taken(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    distributed.check_environment()
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"RANK": "1"}, "RANK in the environment, but not WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "4", "RANK": "0"}, "but not LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
+        (WHOLE | {"MASTER_PORT": ""}, "but not MASTER_PORT"),
+        (WHOLE | {"RANK": "one"}, "RANK in the environment must be a whole number .* found 'one'"),
+        (WHOLE | {"WORLD_SIZE": "-1"}, "WORLD_SIZE in the environment must be a whole number"),
+        (WHOLE | {"RANK": "2"}, "RANK 2 and LOCAL_RANK 0 must lie in 0 … WORLD_SIZE - 1, and WORLD_SIZE is 2"),
+        (WHOLE | {"LOCAL_RANK": "2"}, "LOCAL_RANK 2"),
+        (WHOLE | {"WORLD_SIZE": "0"}, "WORLD_SIZE is 0"),
+        (WHOLE | {"MASTER_PORT": "70000"}, "MASTER_PORT 70000 .* is not a port"),
+    ],
+)
+def test_half_of_torchruns_variables_are_refused_by_name(monkeypatch, environment, reason):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=reason):
+        distributed.check_environment()
+    refused = CliRunner().invoke(cli.app, ["train"])
+    assert isinstance(refused.exception, UserError)
