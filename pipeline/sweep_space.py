@@ -187,14 +187,15 @@ def _explain(error: Any) -> str:
 
 def _metric(path: Path, text: str) -> str:
     split, _, name = text.partition(".")
+    where = f"{path}: metric: {shorten(text)}"
     if split == "test":
         raise ParamsError(
-            f"{path}: metric: {shorten(text)} would choose settings by the images they are then judged on; rank by val.{shorten(name)}."
+            f"{where} would choose settings by the images they are then judged on; rank by val.{shorten(name)}."
         )
     if split != "val" or not RANKING.fullmatch(name):
         raise ParamsError(
-            f"{path}: metric: {shorten(text)!r} cannot rank trials; name an accuracy of val, such as val.gt_known_iou50, "
-            "val.top1_loc_iou50, val.max_box_acc_v2, val.pxap or val.cls_top1."
+            f"{where} cannot rank trials; name an accuracy of val, such as val.gt_known_iou50, val.top1_loc_iou50, "
+            "val.max_box_acc_v2, val.pxap or val.cls_top1."
         )
     return name
 

@@ -197,7 +197,7 @@ def test_the_documented_example_is_valid():
 
 def test_numbers_with_too_few_different_values_end_the_search():
     space = {"train.lambda": {"uniform": [0.1, 0.1000002]}, "seed": [0, 1]}
-    assert "trials: 50, but space has only 6 different ones" in refused(method="random", trials=50, space=space)
+    assert "trials: 50, but space has only 2 different ones" in refused(method="random", trials=50, space=space)
 
 
 @pytest.mark.parametrize(
