@@ -169,23 +169,23 @@ def read_text_boxes(folder: Path) -> BoxTruth:
             boxes.append(box)
         else:
             unlisted.add(image_id)
-    truth = _group_boxes(list(positions), sizes, np.array(owners, np.int64), np.array(boxes).reshape(-1, 4))
-    _require_all(folder / "localization.txt", positions, np.diff(truth.starts) > 0, unlisted)
+    path = folder / "localization.txt"
+    truth = _group_boxes(path, list(positions), sizes, np.array(owners, np.int64), np.array(boxes).reshape(-1, 4))
+    _require_all(path, positions, np.diff(truth.starts) > 0, unlisted)
     return truth
 
 
 def _group_boxes(
-    image_ids: list[str], sizes: NDArray[np.float64], owners: NDArray[np.int64], boxes: NDArray[np.float64]
+    path: Path, image_ids: list[str], sizes: NDArray[np.float64], owners: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> BoxTruth:
-    _require_inside(image_ids, sizes[owners], owners, boxes)
+    """The boxes of a file, which an error names, by image."""
+    _require_inside(path, [image_ids[owner] for owner in owners], sizes[owners], boxes)
     counts = np.bincount(owners, minlength=len(image_ids))
     starts = np.concatenate([[0], counts.cumsum()])
     return BoxTruth(image_ids, sizes, boxes[np.argsort(owners, kind="stable")], starts)
 
 
-def _require_inside(
-    image_ids: list[str], sizes: NDArray[np.float64], owners: NDArray[np.int64], boxes: NDArray[np.float64]
-) -> None:
+def _require_inside(path: Path, owners: list[str], sizes: NDArray[np.float64], boxes: NDArray[np.float64]) -> None:
     """Raise a DataError where boxes ``(M, 4)`` reach beyond their images of ``sizes (M, 2)`` by more than rounding."""
 
     def outside(sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -193,11 +193,11 @@ def _require_inside(
 
     wrong = np.flatnonzero(outside(sizes))
     if len(wrong):
-        named = [f"{image_ids[owners[k]]}: {boxes[k].tolist()} in {sizes[k].tolist()}" for k in wrong]
+        named = [f"{owners[k]}: {boxes[k].tolist()} in {sizes[k].tolist()}" for k in wrong]
         swapped = " Are width and height swapped?" if outside(sizes[:, ::-1])[wrong].mean() < 0.5 else ""
         raise DataError(
-            f"{len(wrong)} of {len(boxes)} boxes reach beyond their image, x0 y0 x1 y1 in width, height: {some(named)}."
-            f"{swapped} Take boxes and sizes from the same source; nothing was scored."
+            f"{path}: {len(wrong)} of {len(boxes)} boxes reach beyond their image, x0 y0 x1 y1 in width, height: "
+            f"{some(named)}.{swapped} Take boxes and sizes from the same source; nothing was scored."
         )
 
 
@@ -257,7 +257,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
     if not masks:
         sizes = np.array([(row.width, row.height) for row in rows], np.float64)
         owners = np.repeat(np.arange(len(images)), [len(row.boxes) for row in rows])
-        return _group_boxes(list(images), sizes, owners, np.concatenate([row.boxes for row in rows]))
+        boxes = np.concatenate([row.boxes for row in rows])
+        return _group_boxes(folder / "manifest.parquet", list(images), sizes, owners, boxes)
     ignored = [dataset.root / row.ignore_mask if row.ignore_mask else None for row in rows]
     truth = MaskTruth(list(images), [[dataset.root / row.mask] for row in rows if row.mask], ignored)
     truth.check_files()
