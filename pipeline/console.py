@@ -14,8 +14,15 @@ from rich.table import Table
 Item = TypeVar("Item")
 
 
-class _Stderr:
-    """stderr, whose end is not that of the work: what a closed terminal or a full disk does not take is lost."""
+class _Lossy:
+    """stdout or stderr, whose end is not that of the work: what a closed terminal or a full disk does not take is lost.
+
+    Args:
+        name: of the stream in ``sys``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -23,7 +30,7 @@ class _Stderr:
     @property
     def _stream(self) -> IO[str]:
         # Python has none where it was started without one, as by `2>&-`.
-        return sys.stderr or io.StringIO()
+        return getattr(sys, self._name) or io.StringIO()
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -35,7 +42,8 @@ class _Stderr:
             self._stream.flush()
 
 
-_console = Console(file=cast(IO[str], _Stderr()), highlight=False)
+stdout, stderr = cast(IO[str], _Lossy("stdout")), cast(IO[str], _Lossy("stderr"))
+_console = Console(file=stderr, highlight=False)
 #: Seconds between two progress lines where there is no terminal.
 LINE_EVERY = 10.0
 
@@ -43,6 +51,12 @@ LINE_EVERY = 10.0
 def silence() -> None:
     """Say nothing from here on: of several processes that do the same work one speaks."""
     _console.quiet = True
+
+
+def pass_on(line: str, stream: IO[str] = stderr) -> None:
+    """A line of another command, as it is."""
+    stream.write(line)
+    stream.flush()
 
 
 def say(message: str) -> None:

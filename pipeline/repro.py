@@ -7,6 +7,7 @@ stage running when it is itself stopped.
 import fcntl
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,9 +82,14 @@ def run_dvc(arguments: Sequence[str], *locks: IO[str]) -> tuple[int, Outcome]:
         outcome = Path(folder) / "outcome.json"
         variables = environment() | {OUTCOME_FILE: str(outcome)}
         with (
-            kept([sys.executable, "-m", "dvc", *arguments], locks=locks, env=variables) as process,
+            kept(
+                [sys.executable, "-m", "dvc", *arguments], locks=locks, env=variables, stdout=subprocess.PIPE
+            ) as process,
             passing_on_signals(process) as received,
         ):
+            # DVC gives up where nobody reads its stdout any more, as behind `| head`, with the outputs removed.
+            for line in process.stdout or ():
+                console.pass_on(line, console.stdout)
             returncode = exit_code(process)
         return 128 + received[0] if received else returncode, read_outcome(outcome)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline import console
 from pipeline.errors import WsolError
 from pipeline.files import METRICS, read_json
 from pipeline.outcome import OUTCOME_FILE, read_outcome
@@ -79,5 +80,5 @@ def _relay(process: subprocess.Popen[str]) -> str:
         if line.startswith('{"stage": "track"'):
             run_id = json.loads(line)["run_id"]
         elif not line.startswith("{"):
-            sys.stderr.write(line)
+            console.pass_on(line)
     return run_id

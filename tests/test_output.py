@@ -33,6 +33,15 @@ def test_a_result_that_cannot_be_written_is_the_users_to_mend(project):
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize(("line", "code"), [("repro --force | head -1", 141), ("repro --force >/dev/full", 2)])
+def test_a_run_whose_output_nobody_takes_is_completed_all_the_same(project, line, code):
+    (project / "notes").unlink(missing_ok=True)
+    done = shell(project, f"$PIPELINE {line}")
+    assert done.returncode == code
+    assert (project / "notes").read_text() == "tracked\n", done.stderr
+    assert "Traceback" not in done.stderr and "ERROR" not in done.stderr
+
+
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(true)", ">&- 2>&-"])
 def test_a_command_that_nobody_hears_does_its_work(project, redirection):
     done = shell(project, f"$PIPELINE raw-hash {redirection}")
