@@ -59,8 +59,9 @@ def _add_stage(name: str) -> None:
             from pipeline.training.distributed import check_environment, start_per_gpu
 
             check_environment()
+            # Before the lock and the note, which are those of the processes it starts in place of this one.
             start_per_gpu()
-        with noted(name), _workspace_to_itself(name):
+        with noted(name), _folder_to_itself(name):
             summary = importlib.import_module(f"pipeline.stages.{name}").run(params)
         # Of several processes that train together, the first one answers.
         if name != "train" or os.environ.get("RANK", "0") == "0":
@@ -69,7 +70,7 @@ def _add_stage(name: str) -> None:
     app.command(name, help=_stage_help(name), rich_help_panel="Stages")(command)
 
 
-def _workspace_to_itself(stage: str) -> AbstractContextManager[object]:
+def _folder_to_itself(stage: str) -> AbstractContextManager[object]:
     """One stage at a time writes into a folder; of several processes that train together the first one does.
 
     A stage whose DVC was killed ends at once, so that the next one waits for it.

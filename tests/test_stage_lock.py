@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.errors import TransientError, UserError
-from pipeline.system.locks import STAGE_LOCK, exclusive_lock
+from pipeline.system.locks import STAGE_LOCK, exclusive_lock, is_held
+from pipeline.training import distributed
 from tests.sample_result import write_params
 
 
@@ -31,5 +32,17 @@ def test_a_second_stage_is_refused_and_told_who_is_at_work(folder, stage):
 
 def test_the_others_of_a_training_share_the_lock_of_the_first(folder, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with exclusive_lock(STAGE_LOCK, "it"), cli._workspace_to_itself("train"):
-        pass
+    with exclusive_lock(STAGE_LOCK, "it"):
+        with cli._folder_to_itself("train"):
+            pass
+        # torchrun starts no other stage: there the variable is a leftover.
+        with pytest.raises(TransientError), cli._folder_to_itself("localize"):
+            pass
+
+
+def test_a_training_that_starts_one_process_per_gpu_holds_nothing_before(folder, monkeypatch):
+    held = []
+    monkeypatch.setattr(distributed, "start_per_gpu", lambda: held.append(is_held(STAGE_LOCK)))
+    for stage in ("localize", "train"):
+        CliRunner().invoke(cli.app, [stage])
+    assert held == [False]
