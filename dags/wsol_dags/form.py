@@ -1,7 +1,9 @@
 """The trigger form: one field per key of ``params.yaml``, with its default and its comment."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,15 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 _TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", list: "array"}
 #: A field whose comment lists alternatives may hold text or a number: it is a text field, read as YAML.
 _ALTERNATIVES = " | "
+#: Texts that are read; longer ones are no value of any key.
+_LONGEST = 1000
+#: A number that YAML 1.1 and 1.2 take for the same; ``010`` they do not.
+_NUMBER = re.compile(r"[-+]?(?=\.?[0-9])(0|[1-9][0-9]{0,39})?(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?")
 
 
 def form_of(checkout: Path) -> dict[str, Param]:
@@ -86,10 +93,21 @@ def _plain(value: Any) -> Any:
 
 
 def _parse(value: Any) -> Any:
-    """The page hands over the lines of a list as texts."""
+    """The page hands over the lines of a list as texts.
+
+    What is not a value there, or not the same to all YAML readers, stays the text it is: the command that gets it names
+    the key and refuses it, where the key does not take texts.
+    """
     if isinstance(value, list):
         return [_parse(item) for item in value]
-    return YAML(typ="safe", pure=True).load(value) if isinstance(value, str) else value
+    if not isinstance(value, str) or len(value) > _LONGEST or (value[:1] in "[{&*!" and set("&*!") & set(value)):
+        return value
+    try:
+        read = YAML(typ="safe", pure=True).load(value)
+    except (YAMLError, ValueError, RecursionError, TypeError):
+        return value
+    odd_number = isinstance(read, int | float) and not isinstance(read, bool) and not _NUMBER.fullmatch(value.strip())
+    return value if odd_number or isinstance(read, date) else read
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -114,3 +114,13 @@ def test_a_key_that_is_no_field_is_refused(form, conf, message):
 @pytest.mark.parametrize("conf", [None, {}, {"train.lambda": 1}])
 def test_fields_and_a_trigger_without_any_are_taken(form, conf):
     trigger(form, conf)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["010", "0o10", "08", "1_000", "0x1F", ".inf", ".nan", "2024-01-01", "2024-13-45", "0b_", "!!int abc", "9" * 5000,
+     "[" * 900, "x" * 100_000, "[&a [x, x], &b [*a, *a], &c [*b, *b]]", "a: [", "a\0b"],
+)  # fmt: skip
+def test_what_is_not_the_same_to_all_readers_stays_the_text_it_is(form, text):
+    assert overrides(form, {"localize.threshold": text}) == {"localize.threshold": text}
+    assert overrides(form, {"train.inner.iou": [text]}) == {"train.inner.iou": [text]}
