@@ -150,7 +150,7 @@ def test_a_whole_run_succeeds_fails_and_stops_visibly(tmp_path, monkeypatch):
     project = make_project(tmp_path / "project")
     done = pipeline(project, "run")
     # The small project scores nothing, so that the table has nothing to show.
-    assert "metrics.json does not exist" in done.stderr, done.stderr
+    assert "metrics/record.json does not exist" in done.stderr, done.stderr
     assert "── train" in done.stderr
     [(state, tasks)] = database(project)
     assert state == "success"
