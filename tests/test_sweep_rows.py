@@ -83,7 +83,7 @@ def test_a_sweep_in_which_nothing_ended_says_so(scored):
 
 def test_a_row_without_the_metric_fails_the_sweep(scored):
     parent, a = open_sweep(NAME)["run_id"], row(scored, "a", val=40.0)
-    write_params(scored, promote__metric="test.gt_known_iou40")
+    write_params(scored, evaluate__iou=[0.3, 0.4, 0.5, 0.7], promote__metric="gate.gt_known_iou40")
     with pytest.raises(UserError, match=f"{a} have no val/gt_known_iou40"):
         close_sweep(NAME, [a], expected=1)
     assert client().get_run(parent).info.status == "FAILED"
