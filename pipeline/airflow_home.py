@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import secrets
 import sqlite3
 import sys
@@ -13,13 +14,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pipeline.errors import WsolError
-from pipeline.repro import environment
-from pipeline.state import state_folder
+from pipeline.errors import UserError, WsolError
+from pipeline.state import database_uri, state_folder
+from pipeline.system.environment import environment
 from pipeline.system.processes import run_kept
 
 DAG_ID = "wsol_retrain"
 USER = "admin"
+#: Settings, connections and variables of somebody else's Airflow.
+FOREIGN = ("AIRFLOW", "_AIRFLOW")
+#: What Airflow fills in: variables of the shell in its settings, templates in the arguments of tasks.
+TEMPLATES = r"\$|\{[{%#]"
+#: Two of the tables that `airflow db migrate` makes; an embedded Airflow without them has no database.
+TABLES = frozenset({"alembic_version", "dag_run"})
 
 
 def airflow_home() -> Path:
@@ -43,8 +50,23 @@ def airflow_command(*arguments: str) -> list[str]:
 
 
 def airflow_environment() -> dict[str, str]:
-    """The environment in which Airflow finds its home; nothing secret is in it."""
-    return environment() | {"AIRFLOW_HOME": str(airflow_home()), "WSOL_STATE": str(state_folder())}
+    """The environment in which Airflow finds its home, and nothing of another Airflow; nothing secret is in it."""
+    own = {name: value for name, value in environment().items() if not name.startswith(FOREIGN)}
+    return own | {"AIRFLOW_HOME": str(airflow_home()), "WSOL_STATE": str(state_folder())}
+
+
+def check_places(checkout: Path) -> None:
+    """Refuse folders whose names Airflow would take for something else, before anything is written there.
+
+    Raises:
+        UserError: such a name; the rest of the pipeline may do with it.
+    """
+    for folder, pattern in ((checkout, TEMPLATES), (state_folder(), TEMPLATES + "|%")):
+        if found := re.search(pattern, str(folder)):
+            raise UserError(
+                f"{folder}: Airflow takes {found[0]!r} in a path for a variable. Rename that folder, or, where it is "
+                "the state folder alone, name another by WSOL_STATE. `python -m pipeline repro` needs no Airflow."
+            )
 
 
 def set_up(checkout: Path) -> None:
@@ -67,13 +89,21 @@ def _write_settings(path: Path, checkout: Path) -> None:
     old = configparser.RawConfigParser()
     old.read(path)
     new = configparser.RawConfigParser()
-    new.read_dict(_settings(checkout))
+    new.read_dict(_quoted(_settings(checkout)))
     for section, name, make in _SECRETS:
         new[section][name] = old[section][name] if old.has_option(section, name) else make()
     buffer = io.StringIO()
     new.write(buffer)
     if old != new:
         _write_private(path, buffer.getvalue())
+
+
+def _quoted(settings: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """As Airflow reads them: it fills in what follows a single percent sign."""
+    return {
+        section: {name: value.replace("%", "%%") for name, value in values.items()}
+        for section, values in settings.items()
+    }
 
 
 def _settings(checkout: Path) -> dict[str, dict[str, str]]:
@@ -87,7 +117,7 @@ def _settings(checkout: Path) -> dict[str, dict[str, str]]:
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": str(password_file()),
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
+        "database": {"sql_alchemy_conn": database_uri(home / "airflow.db")},
         "api": {"host": "127.0.0.1", "workers": "1"},
         "api_auth": {},
         "logging": {"base_log_folder": str(home / "logs")},
@@ -117,13 +147,22 @@ def _write_private(path: Path, text: str) -> None:
 def _migrate(marker: Path) -> None:
     """Make or upgrade the database, once per version of Airflow: asking it takes seconds."""
     version = importlib.metadata.version("apache-airflow")
-    if marker.exists() and marker.read_text() == version:
+    if marker.exists() and marker.read_text() == version and _has_tables():
         return
     with full_log().open("ab") as log:
         code = run_kept(airflow_command("db", "migrate"), env=airflow_environment(), stdout=log, stderr=log)
-    if code:
+    if code or not _has_tables():
         raise WsolError(f"Airflow could not make its database in {airflow_home()}; see {full_log()}.")
     marker.write_text(version)
+
+
+def _has_tables() -> bool:
+    try:
+        with _database() as connection:
+            found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError:
+        return False
+    return found >= TABLES
 
 
 def lock_file(name: str) -> Path:

@@ -1,22 +1,28 @@
-"""Any tracked run in a fresh folder: its code with the changes nobody committed, parameters, lock file, data, model."""
+"""Any tracked run in a fresh folder: its code with the changes nobody committed, parameters, lock file, data, model.
 
+All that the server says of the run is checked before it is used, and nothing outside of the folder is made or removed.
+"""
+
+import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
-from pipeline import console, mlflow_client
+from pipeline import console, mlflow_client, recorded
 from pipeline.errors import UserError
-from pipeline.files import MODELS, RECORD
-from pipeline.provenance import file_md5
-from pipeline.publish import default_remote, dvc
-from pipeline.registry import MODEL_FOLDER, download, get_run
+from pipeline.files import MODELS, RECORD, write_bytes
+from pipeline.params import PARAMS_FILE
+from pipeline.preflight import refuse_outputs_inside
+from pipeline.provenance import SOURCES, file_md5
+from pipeline.publish import default_remote
+from pipeline.registry import MODEL_FOLDER, artifact_names, download, fetch, get_run
+from pipeline.system.dvc import LOCK, Stages, dvc, outputs, read_lock, read_stages
+from pipeline.system.git import GitError, commit_of, git, toplevel
 from pipeline.tracking import MODEL_RUN
-from pipeline.workspace import lay_out, toplevel
+from pipeline.workspace import clone, furnish, relative_paths
 
 PROVENANCE = "provenance"
 PATCH = "uncommitted.patch"
@@ -29,29 +35,35 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
         the folder, its commit, whether a patch was applied, and the outputs that are nowhere any more.
 
     Raises:
-        UserError: no such run, a place that is taken, or a commit that is not in this repository.
+        UserError: no such run, a place that is taken, a commit that is not in this repository, or a record that would
+            reach out of the folder.
         TransientError: the tracking server does not answer.
     """
-    folder = folder.absolute()
+    recorded.run_id(run_id)
+    folder = folder.resolve()
     _check_free(folder)
-    checkout = toplevel()
+    checkout = toplevel(Path.cwd())
     with (
-        TemporaryDirectory() as recorded,
+        TemporaryDirectory() as fetched,
         mlflow_client.clear_errors("hand the run out", f"python -m pipeline checkout {run_id}"),
         mlflow_client.patience(*mlflow_client.TRACK_PATIENCE),
     ):
         client = mlflow_client.client()
         run = get_run(client, run_id)
-        provenance = Path(download(client, run_id, PROVENANCE, recorded))
         commit = _commit(checkout, run)
-        patch = provenance / PATCH if (provenance / PATCH).exists() else None
-        try:
-            lay_out(checkout, folder, commit, (provenance / "params.yaml").read_text(), patch)
-            missing = _restore(client, run, provenance / "dvc.lock", folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-    _tell(folder, missing)
+        kept = _fetch_record(client, run_id, Path(fetched))
+        patch = kept.get(PATCH)
+        params, lock = _params(run_id, kept[str(PARAMS_FILE)], checkout), read_lock(kept[str(LOCK)])
+        recorded.check_lock(lock, folder)
+        with _as_before(folder):
+            clone(checkout, folder, commit)
+            with _emptied(folder):
+                if patch:
+                    _apply(folder, patch)
+                outside = furnish(checkout, folder, params, within=folder)
+                write_bytes(folder / LOCK, kept[str(LOCK)].read_bytes())
+                missing = _restore(client, run, lock, folder)
+    _tell(folder, missing, outside)
     return {"folder": str(folder), "commit": commit, "patched": patch is not None, "missing": missing}
 
 
@@ -68,50 +80,104 @@ def _commit(checkout: Path, run: Any) -> str:
     commit = str(run.data.tags.get("wsol.git_commit", "unknown"))
     if commit == "unknown":
         raise UserError(f"run {run.info.run_id} was tracked outside of Git: its code is not known.")
-    look = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
-    if subprocess.run(look, cwd=checkout, capture_output=True, check=False).returncode:
+    try:
+        return commit_of(checkout, recorded.commit(commit))
+    except GitError:
         raise UserError(
             f"run {run.info.run_id} was made at commit {commit}, which {checkout} does not have; `git fetch` it from "
             "the repository it was made in."
-        )
-    return commit
+        ) from None
 
 
-def _restore(client: Any, run: Any, lock: Path, folder: Path) -> list[str]:
+def _fetch_record(client: Any, run_id: str, folder: Path) -> dict[str, Path]:
+    """The files that a run's code and data are known by, by name; the patch only where there is one."""
+    names = [str(LOCK), str(PARAMS_FILE)]
+    if f"{PROVENANCE}/{PATCH}" in artifact_names(client, run_id, PROVENANCE):
+        names.append(PATCH)
+    return {name: fetch(client, run_id, f"{PROVENANCE}/{name}", folder) for name in names}
+
+
+def _params(run_id: str, file: Path, checkout: Path) -> str:
+    with recorded.reading(run_id, f"{PROVENANCE}/{PARAMS_FILE}"):
+        text = file.read_text()
+    recorded.parameters(text)
+    for path in relative_paths(text):
+        refuse_outputs_inside(path, checkout)
+    return text
+
+
+@contextmanager
+def _as_before(folder: Path) -> Iterator[None]:
+    """Remove the folders that were made for it when the block fails."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else uses it by now
+            for path in made:
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Remove what was laid out in the folder, which was empty before, when the block fails."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        raise
+
+
+def _apply(folder: Path, patch: Path) -> None:
+    """Apply the changes that nobody committed: Git keeps them inside of the folder, and this within its sources."""
+    git(folder, "apply", "--whitespace=nowarn", "--", str(patch))
+    status = git(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignored")
+    changed = [entry[3:] for entry in status.split("\0")[:-1]]
+    if foreign := [path for path in changed if Path(path).parts[0] not in SOURCES]:
+        raise UserError(f"the run's patch changes {', '.join(foreign)}, which no run records; nothing was made.")
+
+
+def _restore(client: Any, run: Any, lock: Stages, folder: Path) -> list[str]:
     """Bring the outputs of the run's lock file into the folder; returns those that are nowhere."""
-    if not lock.exists():
-        raise UserError(f"run {run.info.run_id} was tracked without a dvc.lock: its data cannot be told.")
-    shutil.copy2(lock, folder / "dvc.lock")
-    outs = {Path(out["path"]): out for out in _outs(lock)}
-    dvc(folder, "checkout", "--quiet", "--force", "--allow-missing")
-    if any(not (folder / path).exists() for path in outs) and default_remote(folder):
-        dvc(folder, "pull", "--quiet", "--force", "--allow-missing")
+    recorded.check_lock(lock, folder)
+    outs = {out["path"]: out for entry in lock.values() for out in entry.get("outs", [])}
+    # Named one by one, DVC touches no others.
+    named = [path for stage in read_stages(folder / "dvc.yaml").values() for path in outputs(stage) if path in outs]
+    if named:
+        dvc(folder, "checkout", "--quiet", "--force", "--allow-missing", "--", *named)
+    if named and any(not (folder / path).exists() for path in outs) and default_remote(folder):
+        dvc(folder, "pull", "--quiet", "--force", "--allow-missing", "--", *named)
     _restore_model(client, run, outs, folder)
-    return [str(path) for path in outs if not (folder / path).exists()]
+    return [path for path in outs if not (folder / path).exists()]
 
 
-def _outs(lock: Path) -> Iterator[Mapping[str, Any]]:
-    for entry in yaml.safe_load(lock.read_text())["stages"].values():
-        yield from entry.get("outs", [])
-
-
-def _restore_model(client: Any, run: Any, outs: Mapping[Path, Mapping[str, Any]], folder: Path) -> None:
+def _restore_model(client: Any, run: Any, outs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
     """The model is among the run's artifacts as well; it is taken where it is the one of the lock file."""
-    for path in (MODELS / "model.pt", MODELS / RECORD, MODELS / "training.json"):
-        if path not in outs or (folder / path).exists():
+    holder = recorded.run_id(run.data.tags.get(MODEL_RUN, run.info.run_id))
+    kept = artifact_names(client, holder, MODEL_FOLDER)
+    for path in (str(MODELS / name) for name in ("model.pt", RECORD, "training.json")):
+        artifact = f"{MODEL_FOLDER}/{Path(path).name}"
+        if path not in outs or (folder / path).exists() or artifact not in kept:
             continue
-        holder = run.data.tags.get(MODEL_RUN, run.info.run_id)
         with TemporaryDirectory() as fetched:
-            file = Path(download(client, holder, f"{MODEL_FOLDER}/{path.name}", fetched))
+            file = download(client, holder, artifact, Path(fetched))
             if file_md5(file) == outs[path].get("md5"):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, folder / path)
+                target = recorded.place(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
 
 
-def _tell(folder: Path, missing: list[str]) -> None:
+def _tell(folder: Path, missing: list[str], outside: list[Path]) -> None:
     console.say(f"{folder} holds the run")
     if missing:
         console.warn(
             f"neither DVC's cache nor a remote has {', '.join(missing)}; `python -m pipeline repro` there makes them "
             "anew."
+        )
+    for place in (Path(os.path.normpath(folder / path)) for path in outside):
+        console.warn(
+            f"the run read data or weights at what here is {place}, outside of the folder, where this command makes "
+            f"nothing; before `python -m pipeline repro` they must lie, or be linked, there."
         )

@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from pipeline import recorded
 from pipeline.promotion import Contender
-from pipeline.registry import download
+from pipeline.registry import artifact_names, fetch
+from pipeline.system.dvc import read_lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,16 @@ def tracked_contender(client: Any, run: Any, metrics: tuple[str, ...]) -> Conten
         return Contender(
             run_id=run.info.run_id,
             data_hash=run.data.tags.get(DATA_HASH, "unknown"),
-            protocol=_protocol(client, run, folder),
-            **scored(Path(_artifact(client, run, "metrics/per_image.parquet", folder)), metrics),
+            protocol=_protocol(client, run, Path(folder)),
+            **_recorded_scores(client, run, metrics, Path(folder)),
         )
+
+
+def _recorded_scores(client: Any, run: Any, metrics: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    name = "metrics/per_image.parquet"
+    table = fetch(client, run.info.run_id, name, folder)
+    with recorded.reading(run.info.run_id, name):
+        return scored(table, metrics)
 
 
 def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
@@ -99,30 +106,22 @@ def _column(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
 
 def recorded_params(client: Any, run: Any) -> dict[str, Any]:
     """The ``params.yaml`` a run was made with."""
+    name = "provenance/params.yaml"
     with TemporaryDirectory() as folder:
-        return dict(yaml.safe_load(Path(_artifact(client, run, "provenance/params.yaml", folder)).read_text()))
+        file = fetch(client, run.info.run_id, name, Path(folder))
+        with recorded.reading(run.info.run_id, name):
+            return recorded.parameters(file.read_text())
 
 
-def _protocol(client: Any, run: Any, folder: str) -> str:
+def _protocol(client: Any, run: Any, folder: Path) -> str:
     """Stands for the parameters of evaluate and the code that scores; the code is unknown where no lock was kept."""
-    names = {item.path for item in client.list_artifacts(run.info.run_id, "provenance")}
-    code = {}
-    if "provenance/dvc.lock" in names and run.data.tags.get("wsol.key_source") == "dvc.lock":
-        lock = yaml.safe_load(Path(_artifact(client, run, "provenance/dvc.lock", folder)).read_text())
-        code = _scoring_code(lock["stages"].get("evaluate", {}))
+    lock, code = "provenance/dvc.lock", {}
+    known = run.data.tags.get("wsol.key_source") == "dvc.lock"
+    if known and lock in artifact_names(client, run.info.run_id, "provenance"):
+        code = _scoring_code(read_lock(fetch(client, run.info.run_id, lock, folder)).get("evaluate", {}))
     params = {key: value for key, value in run.data.params.items() if key.startswith("evaluate.")}
     return hashlib.sha256(json.dumps([params, code], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _scoring_code(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {dep["path"]: dep["md5"] for dep in entry.get("deps", []) if SCORING_CODE.fullmatch(dep["path"])}
-
-
-def _artifact(client: Any, run: Any, path: str, folder: str) -> str:
-    folder_name = path.rpartition("/")[0]
-    if path not in {item.path for item in client.list_artifacts(run.info.run_id, folder_name)}:
-        raise UserError(
-            f"run {run.info.run_id} has no artifact {path}; run `python -m pipeline track` where its result lies, "
-            "then again."
-        )
-    return download(client, run.info.run_id, path, folder)
+    return {dep["path"]: dep.get("md5", "") for dep in entry.get("deps", []) if SCORING_CODE.fullmatch(dep["path"])}

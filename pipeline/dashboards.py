@@ -21,6 +21,7 @@ from pipeline.airflow_home import (
     airflow_command,
     airflow_environment,
     airflow_home,
+    check_places,
     fail_abandoned_runs,
     lock_file,
     password_file,
@@ -29,7 +30,7 @@ from pipeline.airflow_home import (
 from pipeline.errors import UserError, WsolError
 from pipeline.local import mlflow_home
 from pipeline.params import load_params
-from pipeline.preflight import check_writable
+from pipeline.preflight import check_place, check_writable
 from pipeline.state import shown_uri, state_folder
 from pipeline.system.locks import exclusive_lock, is_held
 from pipeline.system.processes import kept
@@ -67,6 +68,8 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         WsolError: one of the processes ended; the message names its log.
     """
     load_params()
+    check_place(checkout, state_folder())
+    check_places(checkout)
     check_writable(state_folder())
     external = os.environ.get("MLFLOW_TRACKING_URI")
     with exclusive_lock(lock_file("ui"), "another `ui`") as lock:

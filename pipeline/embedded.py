@@ -18,6 +18,7 @@ from pipeline.airflow_home import (
     airflow_command,
     airflow_environment,
     airflow_home,
+    check_places,
     fail_abandoned_runs,
     full_log,
     is_paused,
@@ -103,6 +104,7 @@ def run_pipeline(checkout: Path) -> int:
     """
     # Airflow reads params.yaml for its form, and would fail on a wrong one with less to say.
     check_inputs(load_params())
+    check_places(checkout)
     with exclusive_lock(lock_file("run"), "another `run`") as lock:
         set_up(checkout)
         if is_held(lock_file("ui")) and not is_paused():

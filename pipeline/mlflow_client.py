@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import TransientError, UserError, WsolError
-from pipeline.state import shown_uri, state_folder
+from pipeline.state import database_uri, shown_uri, state_folder
+from pipeline.system.faults import local_fault
 from pipeline.system.locks import exclusive_lock
 from pipeline.system.server_faults import NOT_MLFLOW, Fault, classify
 
@@ -22,11 +23,16 @@ from pipeline.system.server_faults import NOT_MLFLOW, Fault, classify
 LIVE_PATIENCE = (3, 1)
 PROBE_PATIENCE = (5, 1)
 TRACK_PATIENCE = (60, 2)
+#: What SQLite says of the file system, as SQLAlchemy hands it on.
+DATABASE_FAULT = re.compile(
+    r"\(sqlite3\.\w+\) (database or disk is full|attempt to write a readonly database|unable to open database file|"
+    r"disk I/O error|database disk image is malformed|file is not a database)"
+)
 
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, else a SQLite database in the state folder (absolute)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state_folder() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(state_folder() / "mlflow.db")
 
 
 def shown_tracking_uri() -> str:
@@ -48,8 +54,14 @@ def client() -> Any:
     uri = tracking_uri()
     if not uri.startswith("sqlite:///"):
         return mlflow.MlflowClient(uri)
-    with _database_to_oneself(Path(uri.removeprefix("sqlite:///"))):
+    with _database_to_oneself(_database_file(uri)):
         return mlflow.MlflowClient(uri)
+
+
+def _database_file(uri: str) -> Path:
+    from sqlalchemy import make_url
+
+    return Path(make_url(uri).database or "")
 
 
 @contextmanager
@@ -133,7 +145,7 @@ def patience(seconds: int, retries: int) -> Iterator[None]:
 
 @contextmanager
 def clear_errors(action: str, command: str) -> Iterator[None]:
-    """Faults of the server as TransientError, refusals as UserError.
+    """Faults of the server as TransientError, refusals and faults of this machine's file system as UserError.
 
     Args:
         action: what is refused, such as "record the run".
@@ -144,6 +156,7 @@ def clear_errors(action: str, command: str) -> Iterator[None]:
     except WsolError:
         raise
     except Exception as error:
+        _refuse_local_fault(error, action, command)
         fault = classify(error)
         if fault is None:
             raise
@@ -157,6 +170,18 @@ def _in_words(fault: Fault, error: Exception, action: str, command: str) -> Wsol
         return TransientError(f"{address} does not answer: {cause}. Nothing is lost: retry later with `{command}`.")
     meaning = fault.meaning.replace("ADDRESS", address) or "check its address and track.experiment"
     return UserError(f"{address} refused to {action}: {reason(error)}: {meaning}. Then run `{command}` again.")
+
+
+def _refuse_local_fault(error: Exception, action: str, command: str) -> None:
+    """A full disk or a folder that cannot be written is not mended by waiting for the server."""
+    fault = local_fault(error)
+    if not fault and not tracking_uri().startswith("http") and (database := DATABASE_FAULT.search(str(error))):
+        fault = f"{shown_tracking_uri()}: {database[1]}"
+    if fault:
+        raise UserError(
+            f"cannot {action}: {fault}. Free that place or make it writable, then run `{command}` again; nothing is "
+            "lost."
+        ) from None
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """What can be checked before DVC starts. DVC removes a stage's outputs before it runs it, so the earlier the better."""
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_
 from pipeline.params import Params, TrainParams
 from pipeline.schemas import DatasetFacts, Facts
 from pipeline.state import state_folder
+from pipeline.system.git import GitError, head, toplevel
 
 OUTPUTS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
 
@@ -28,10 +30,12 @@ def check_inputs(params: Params) -> None:
 
     Raises:
         DataError: the raw data is missing, has another layout, or holds what DVC cannot follow.
-        UserError: pretrained weights are missing, damaged, of another network or have changed, the backbone lacks
-            layers that are to be read or has a smaller map than what is to be dropped, or an output folder cannot be
-            written.
+        UserError: the folder is part of a larger repository or has no commit, pretrained weights are missing, damaged,
+            of another network or have changed, the backbone lacks layers that are to be read or has a smaller map than
+            what is to be dropped, or an output folder cannot be written.
     """
+    check_place(Path.cwd(), state_folder())
+    check_repository(Path.cwd())
     check_writable(state_folder())
     _check_data(params)
     if isinstance(params.train.pretrained, str):
@@ -40,6 +44,42 @@ def check_inputs(params: Params) -> None:
         _check_backbone(params)
     for folder in OUTPUTS:
         check_writable(folder)
+
+
+def check_place(*folders: Path) -> None:
+    """Refuse paths that a tool would take for something else.
+
+    Raises:
+        UserError: a path holds characters without a shape or braces, or the interpreter's cannot stand in PATH.
+    """
+    for folder in folders:
+        # DVC takes what stands in braces for the name of a value.
+        if odd := [character for character in str(folder) if not character.isprintable() or character in "{}"]:
+            raise UserError(f"{str(folder)!r}: a path with {odd[0]!a} cannot be used; rename that folder.")
+    if os.pathsep in str(Path(sys.executable).parent):
+        raise UserError(
+            f"{Path(sys.executable).parent}: a folder whose name holds {os.pathsep!r} cannot stand in PATH, where the "
+            "stages find their interpreter; rename that folder."
+        )
+
+
+def check_repository(folder: Path) -> None:
+    """Refuse a checkout that DVC or workspaces cannot work with.
+
+    Raises:
+        UserError: the folder lies inside of a larger repository, or nothing was committed in it yet.
+    """
+    try:
+        top, commit = toplevel(folder), head(folder)
+    except GitError:
+        return  # `track` says what it could not record, and DVC and workspaces what they need
+    if top.resolve() != folder.resolve():
+        raise UserError(
+            f"{folder} is a folder of the repository {top}. Workspaces are copies of a whole repository: give the "
+            "project one of its own, for example with `git init` in this folder."
+        )
+    if not commit:
+        raise UserError(f"nothing was committed yet in {folder}: `git add --all`, `git commit`, then run again.")
 
 
 def _check_weights(path: Path, settings: TrainParams) -> None:
@@ -99,14 +139,17 @@ def warn_of_equal_images() -> None:
 
 
 def refuse_outputs_inside(root: Path, checkout: Path) -> None:
-    """Raise DataError where raw data would hold what the pipeline writes: it would be its own input."""
-    outputs = [*(checkout.resolve() / output for output in OUTPUTS), state_folder().resolve()]
-    inside = [path for path in outputs if path.is_relative_to((checkout / root).resolve())]
-    if inside:
-        raise DataError(
-            f"prepare.root: {root} holds {inside[0]}, which the pipeline writes. "
-            "Give the folder of the data set itself."
-        )
+    """Raise DataError where raw data would hold what the pipeline writes, or lie in it: it would be its own input."""
+    kept = [checkout.resolve() / path for path in (*OUTPUTS, Path(".git"), Path(".dvc"))]
+    place = (checkout / root).resolve()
+    for path in (*kept, state_folder().resolve()):
+        if path.is_relative_to(place):
+            raise DataError(
+                f"prepare.root: {root} holds {path}, which the pipeline writes. Give the folder of the data set itself."
+            )
+    for path in kept:
+        if place.is_relative_to(path):
+            raise DataError(f"prepare.root: {root} lies in {path}, which the pipeline writes. Give another place.")
 
 
 def check_writable(folder: Path) -> None:

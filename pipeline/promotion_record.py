@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline import recorded
 from pipeline.contenders import DATA_HASH
 from pipeline.promotion import Comparison, Decision
-from pipeline.registry import download
+from pipeline.registry import artifact_names, download
 from pipeline.tracking import MODEL_HASH
 
 #: Where a run's decision lies among its artifacts.
@@ -29,12 +30,14 @@ def write_decision(client: Any, run: Any, decision: Decision) -> None:
 
 def read_decision(client: Any, run: Any) -> Decision | None:
     """The decision among the run's artifacts, if one was made."""
-    if DECISION not in {item.path for item in client.list_artifacts(run.info.run_id, DECISION.partition("/")[0])}:
+    if DECISION not in artifact_names(client, run.info.run_id, DECISION.partition("/")[0]):
         return None
     with TemporaryDirectory() as folder:
-        kept = json.loads(Path(download(client, run.info.run_id, DECISION, folder)).read_text())
-    comparisons = tuple(Comparison(**row) for row in kept["comparisons"])
-    return Decision(kept["verdict"], kept["reason"], comparisons, kept.get("look"))
+        file = download(client, run.info.run_id, DECISION, Path(folder))
+        with recorded.reading(run.info.run_id, DECISION):
+            kept = json.loads(file.read_text())
+            comparisons = tuple(Comparison(**row) for row in kept["comparisons"])
+            return Decision(kept["verdict"], kept["reason"], comparisons, kept.get("look"))
 
 
 def tag_decision(client: Any, run: Any, decision: Decision) -> None:

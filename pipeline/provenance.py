@@ -2,24 +2,21 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.errors import UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, RECORD, content
 from pipeline.manifest import read_facts
 from pipeline.records import Inputs, Training
 from pipeline.results import read_history, read_training
+from pipeline.system.dvc import LOCK, read_lock
+from pipeline.system.git import GitError, git, git_bytes, head
 
-LOCK = Path("dvc.lock")
 #: What makes a result, beside data: a run is dirty when one of these differs from the commit.
 SOURCES = ("pipeline", "dvc.yaml", "params.yaml")
 #: What `evaluate` wrote, by which a result is known.
@@ -63,10 +60,10 @@ def read_result() -> Result:
     others = [folder for folder in (PREPARED, CAMS, BOXES) if folder.exists()]
     inputs = Inputs(*others, MODELS, METRICS)
     hashes = {path: _verified_md5(inputs, path) for path in (*RESULT, *TRAINED)}
-    lock, training = _read_lock(), read_training(inputs)
+    lock, training = read_lock(), read_training(inputs)
     read_history(training)
     outs = {Path(out["path"]): out.get("md5", "") for entry in lock.values() for out in entry.get("outs", [])}
-    from_lock = all(outs.get(path) == hashes[path] for path in RESULT)
+    from_lock = "evaluate" in lock and all(outs.get(path) == hashes[path] for path in RESULT)
     if from_lock:
         _check_locked({path: hashes[path] for path in TRAINED}, outs)
         run_key, data_hash = _hash(lock["evaluate"]), outs.get(PREPARED, "")
@@ -91,18 +88,6 @@ def _check_locked(hashes: Mapping[Path, str], outs: Mapping[Path, str]) -> None:
             )
 
 
-def _read_lock() -> dict[str, Any]:
-    if not LOCK.exists():
-        return {}
-    try:
-        return dict(yaml.safe_load(LOCK.read_text())["stages"])
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{LOCK.absolute()} is not a lock file of DVC ({error}). Restore it with `git checkout {LOCK}`, or delete "
-            "it and run `dvc repro`."
-        ) from None
-
-
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -113,30 +98,47 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(stream, "md5").hexdigest()
 
 
-def commit() -> str:
-    """Hash of the commit that is checked out; empty outside a Git repository."""
-    return _git("rev-parse", "--verify", "-q", "HEAD").decode().strip()
+@dataclass(frozen=True)
+class Revision:
+    """What the working folder is, by Git.
+
+    Attributes:
+        commit: hash of the commit that is checked out.
+        patch: from the commit to :data:`SOURCES` as they are on disk, new files included; empty where they agree.
+    """
+
+    commit: str
+    patch: bytes
+
+
+def current_revision() -> Revision:
+    """The revision of the working folder.
+
+    Raises:
+        GitError: Git is missing, refuses to look into the folder, or has nothing to say of it.
+    """
+    commit = head(Path())
+    if not commit:
+        raise GitError(f"nothing was committed yet in {Path.cwd()}.")
+    return Revision(commit, uncommitted_changes())
 
 
 def uncommitted_changes() -> bytes:
-    """Patch from the commit to :data:`SOURCES` as they are on disk, new files included; empty where they agree."""
+    """Patch from the commit to :data:`SOURCES` as they are on disk, new files included; empty where they agree.
+
+    Raises:
+        GitError: Git is missing or refuses.
+    """
     with tempfile.TemporaryDirectory() as folder:
         # A copy, so that the user's index stays as it is: `git diff` shows new files once they are in one. A workspace
         # marks params.yaml in its index when only the overrides of its run differ.
-        index = str(Path(folder) / "index")
-        original = Path(_git("rev-parse", "--git-path", "index").decode().strip())
+        index = Path(folder) / "index"
+        original = Path(git(Path(), "rev-parse", "--git-path", "index").removesuffix("\n"))
         if not original.is_file():
             return b""
         shutil.copy2(original, index)
-        _git("add", "--intent-to-add", "--", *(source for source in SOURCES if Path(source).exists()), index=index)
-        return _git("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", *SOURCES, index=index)
-
-
-def _git(*arguments: str, index: str | None = None) -> bytes:
-    """Output of a git command; empty where it fails, or where there is no git."""
-    environment = os.environ | ({"GIT_INDEX_FILE": index} if index else {})
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, env=environment, check=False)
-    except FileNotFoundError:
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+        variables = {"GIT_INDEX_FILE": str(index)}
+        sources = [source for source in SOURCES if Path(source).exists()]
+        git_bytes(Path(), "add", "--intent-to-add", "--", *sources, variables=variables)
+        diff = ("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--")
+        return git_bytes(Path(), *diff, *SOURCES, variables=variables)

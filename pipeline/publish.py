@@ -1,16 +1,14 @@
 """The command ``publish``: the result's files in DVC's remote, so that the run can be checked out elsewhere."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline import console, mlflow_client
 from pipeline.errors import TransientError, UserError
 from pipeline.params import load_params
-from pipeline.provenance import LOCK, Result, read_result
+from pipeline.provenance import Result, read_result
 from pipeline.registry import find_run
-from pipeline.repro import environment
+from pipeline.system.dvc import LOCK, dvc
 
 #: The remote that has the files of a run.
 PUBLISHED = "wsol.published"
@@ -64,12 +62,6 @@ def default_remote(folder: Path) -> str:
     """Name of DVC's default remote; empty where there is none."""
     done = dvc(folder, "config", "core.remote")
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run DVC in a folder."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def _last_line(text: str) -> str:

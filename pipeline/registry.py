@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import mlflow_client
+from pipeline import mlflow_client, recorded
 from pipeline.errors import TransientError, UserError
 from pipeline.state import state_folder
 from pipeline.system.locks import exclusive_lock
@@ -61,6 +61,7 @@ class Registry:
                 f"run {run.info.run_id} of version {version} of model {self.name} was deleted; restore it with "
                 f"`mlflow runs restore --run-id {run.info.run_id}`."
             )
+        recorded.run_id(run.info.run_id)
         return run
 
     def version_of(self, run_id: str) -> str | None:
@@ -106,9 +107,8 @@ class Registry:
                 "track` where the result lies, then again."
             )
         with tempfile.TemporaryDirectory() as folder:
-            self.client.log_artifacts(
-                run.info.run_id, download(self.client, holder, MODEL_FOLDER, folder), MODEL_FOLDER
-            )
+            model = download(self.client, holder, MODEL_FOLDER, Path(folder))
+            self.client.log_artifacts(run.info.run_id, str(model), MODEL_FOLDER)
 
     def set_aliases(self, changes: Mapping[Alias, str]) -> None:
         """Give aliases to versions in the order named: all of them, or none when one of them fails."""
@@ -205,9 +205,34 @@ class Registry:
             yield
 
 
-def download(client: Any, run_id: str, path: str, folder: str | Path) -> str:
-    """Fetch an artifact of a run into a folder; returns where it lies there."""
-    return str(client.download_artifacts(run_id, path, str(folder)))
+def download(client: Any, run_id: str, path: str, folder: Path) -> Path:
+    """Bring an artifact of a run into a folder; returns where it lies there.
+
+    Raises:
+        UserError: the server put it elsewhere.
+    """
+    file = Path(client.download_artifacts(run_id, path, str(folder)))
+    if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"artifact {path} of run {run_id} was not downloaded into {folder}, but to {file}.")
+    return file
+
+
+def artifact_names(client: Any, run_id: str, folder: str) -> set[str]:
+    """The paths of the artifacts that a run has in a folder of them."""
+    return {item.path for item in client.list_artifacts(run_id, folder)}
+
+
+def fetch(client: Any, run_id: str, path: str, folder: Path) -> Path:
+    """Bring an artifact that must be there into a folder; returns where it lies there.
+
+    Raises:
+        UserError: the run has none of that name.
+    """
+    if path not in artifact_names(client, run_id, path.rpartition("/")[0]):
+        raise UserError(
+            f"run {run_id} has no artifact {path}; run `python -m pipeline track` where its result lies, then again."
+        )
+    return download(client, run_id, path, folder)
 
 
 def find_run(client: Any, experiment: str, run_key: str, train_key: str) -> Any | None:
@@ -215,7 +240,10 @@ def find_run(client: Any, experiment: str, run_key: str, train_key: str) -> Any 
     experiment_id = mlflow_client.experiment_id(client, experiment)
     rows = list(client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'"))
     same_training = [row for row in rows if row.data.tags.get(TRAIN_KEY) == train_key]
-    return next(iter([*same_training, *rows]), None)
+    run = next(iter([*same_training, *rows]), None)
+    if run is not None:
+        recorded.run_id(run.info.run_id)
+    return run
 
 
 def get_run(client: Any, run_id: str) -> Any:
@@ -237,4 +265,5 @@ def get_run(client: Any, run_id: str) -> Any:
             f"{mlflow_client.shown_tracking_uri()} has no tracked run {run_id!r}; its id stands on its page in MLflow "
             "and in what `python -m pipeline track` prints."
         )
+    recorded.run_id(run.info.run_id)
     return run

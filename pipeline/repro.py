@@ -5,22 +5,21 @@ stage running when it is itself stopped.
 """
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import yaml
+from typing import IO
 
 from pipeline import console
 from pipeline.errors import TransientError, UserError
 from pipeline.outcome import OUTCOME_FILE, Outcome, read_outcome
 from pipeline.params import load_params
 from pipeline.preflight import check_inputs
+from pipeline.system.dvc import dvc_command, outputs, path_locks, read_lock, read_stages
+from pipeline.system.environment import environment
 from pipeline.system.keeper import STOPPING
 from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, wait_until_free
 from pipeline.system.processes import GRACE, exit_code, kept, passing_on_signals, signal_name
@@ -47,6 +46,7 @@ def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> 
     _check_stage(stage)
     options = [*(["--single-item"] if single_item else []), *(["--force"] if force else [])]
     check_inputs(load_params())
+    path_locks()
     with exclusive_lock(REPRO_LOCK, "another `repro`") as lock:
         # A stage whose DVC was killed ends by itself; DVC would remove what it still writes.
         wait_until_free(STAGE_LOCK, "a stage of this folder", 2 * GRACE)
@@ -64,10 +64,7 @@ def _reproduce(stage: str, options: Sequence[str], lock: IO[str]) -> Outcome:
 
 
 def _check_stage(stage: str) -> None:
-    path = Path("dvc.yaml")
-    if not path.is_file():
-        raise UserError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
-    stages = yaml.safe_load(path.read_text())["stages"]
+    stages = read_stages()
     if stage and stage not in stages:
         raise UserError(f"dvc.yaml has no stage {stage!r}; it has {', '.join(stages)}.")
 
@@ -82,9 +79,7 @@ def run_dvc(arguments: Sequence[str], *locks: IO[str]) -> tuple[int, Outcome]:
         outcome = Path(folder) / "outcome.json"
         variables = environment() | {OUTCOME_FILE: str(outcome)}
         with (
-            kept(
-                [sys.executable, "-m", "dvc", *arguments], locks=locks, env=variables, stdout=subprocess.PIPE
-            ) as process,
+            kept(dvc_command(*arguments), locks=locks, env=variables, stdout=subprocess.PIPE) as process,
             passing_on_signals(process) as received,
         ):
             # DVC gives up where nobody reads its stdout any more, as behind `| head`, with the outputs removed.
@@ -92,11 +87,6 @@ def run_dvc(arguments: Sequence[str], *locks: IO[str]) -> tuple[int, Outcome]:
                 console.pass_on(line, console.stdout)
             returncode = exit_code(process)
         return 128 + received[0] if received else returncode, read_outcome(outcome)
-
-
-def environment() -> dict[str, str]:
-    """This process's environment in which ``python`` is this interpreter, as the commands of dvc.yaml expect."""
-    return dict(os.environ) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
 def _outcome(returncode: int, reported: Outcome) -> Outcome:
@@ -123,18 +113,10 @@ def _outcome(returncode: int, reported: Outcome) -> Outcome:
 
 def _other_dvc_processes() -> str:
     """The processes that hold DVC's locks of this folder, in words; empty where there is none."""
-    holders = {f"process {entry['pid']}: {entry['cmd']}" for entry in _rwlock_entries() if _alive(int(entry["pid"]))}
+    holders = {f"process {holder.pid}: {holder.cmd}" for holder in path_locks() if _alive(holder.pid)}
     if not holders and _is_locked(Path(".dvc/tmp/lock")):
         return "it holds .dvc/tmp/lock"
     return "; ".join(sorted(holders))
-
-
-def _rwlock_entries() -> Iterator[Mapping[str, Any]]:
-    path = Path(".dvc/tmp/rwlock")
-    locks = json.loads(path.read_text() or "{}") if path.exists() else {}
-    for readers in locks.get("read", {}).values():
-        yield from readers
-    yield from locks.get("write", {}).values()
 
 
 def _alive(pid: int) -> bool:
@@ -160,14 +142,7 @@ def _is_locked(path: Path) -> bool:
 
 def _locked_outputs() -> dict[str, list[Path]]:
     """The outputs that dvc.lock names, by stage."""
-    path = Path("dvc.lock")
-    try:
-        stages = (yaml.safe_load(path.read_text()) or {}).get("stages", {}) if path.exists() else {}
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path.absolute()} is not valid YAML: {error}. Restore it, or remove it to start over."
-        ) from None
-    return {name: [Path(out["path"]) for out in entry.get("outs", [])] for name, entry in stages.items()}
+    return {name: [Path(path) for path in outputs(entry)] for name, entry in read_lock().items()}
 
 
 def _tell_how_to_restore(present: set[Path]) -> None:

@@ -4,11 +4,13 @@ Its model makes maps, boxes and scores in a workspace of its own; DVC's cache ke
 the same data is scored once.
 """
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import console
@@ -19,11 +21,11 @@ from pipeline.manifest import read_facts
 from pipeline.outcome import KILLED
 from pipeline.params import load_params
 from pipeline.promotion import Contender
-from pipeline.publish import dvc
 from pipeline.records import adopt_model
-from pipeline.registry import MODEL_FOLDER, download
-from pipeline.repro import environment
+from pipeline.registry import MODEL_FOLDER, fetch
 from pipeline.state import state_folder
+from pipeline.system.dvc import dvc
+from pipeline.system.environment import environment
 from pipeline.system.locks import exclusive_lock
 from pipeline.system.processes import GRACE, run_kept
 from pipeline.workspace import create_workspace, remove_workspace
@@ -50,9 +52,7 @@ def rescore(client: Any, champion: Any, challenger: Contender, metrics: tuple[st
     console.say(f"scoring the champion, run {champion.info.run_id}, on this data …")
     with _workspace(f"rescore-{champion.info.run_id}", _own_settings(recorded_params(client, champion))) as folder:
         _bring_data(folder)
-        (folder / MODELS).mkdir(exist_ok=True)
-        weights = Path(download(client, champion.info.run_id, f"{MODEL_FOLDER}/model.pt", folder))
-        weights.replace(folder / MODELS / "model.pt")
+        _bring_model(client, champion.info.run_id, folder)
         adopt_model(folder / MODELS)
         _check_classes(folder)
         for stage in STAGES:
@@ -61,18 +61,17 @@ def rescore(client: Any, champion: Any, challenger: Contender, metrics: tuple[st
     return Contender(champion.info.run_id, challenger.data_hash, challenger.protocol, **found)
 
 
-def _own_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _own_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Of the keys of this checkout, those whose value is the champion's."""
-    flat = dict(_flatten(recorded))
-    return {key: flat[key] for key in load_params().flat() if key.startswith(OWN) and key in flat}
+    values = {key: _value(tree, key) for key in load_params().flat() if key.startswith(OWN)}
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _value(tree: Mapping[str, Any], key: str) -> Any:
+    node: Any = tree
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 @contextmanager
@@ -93,6 +92,12 @@ def _bring_data(folder: Path) -> None:
             f"DVC's cache does not hold {PREPARED} as dvc.lock names it: {done.stderr.strip()} Run `python -m pipeline "
             "repro` here first."
         )
+
+
+def _bring_model(client: Any, run_id: str, folder: Path) -> None:
+    (folder / MODELS).mkdir(exist_ok=True)
+    with TemporaryDirectory() as fetched:
+        shutil.copyfile(fetch(client, run_id, f"{MODEL_FOLDER}/model.pt", Path(fetched)), folder / MODELS / "model.pt")
 
 
 def _check_classes(folder: Path) -> None:

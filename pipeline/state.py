@@ -21,6 +21,14 @@ def checkpoints_folder() -> Path:
     return state_folder() / "checkpoints"
 
 
+def database_uri(path: Path) -> str:
+    """The address of a SQLite database, whatever characters its path holds."""
+    # Takes a while to import, and whoever asks for an address imports it anyway.
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def shown_uri(uri: str) -> str:
     """An address as it may be printed: without the user and password it may hold."""
     return re.sub(r"//[^/@\s]*@", "//", uri)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
-import yaml
 
 from pipeline import console
 from pipeline.errors import UserError, WsolError
@@ -23,6 +22,7 @@ from pipeline.preflight import check_inputs, check_writable
 from pipeline.state import state_folder
 from pipeline.sweep_space import Sweep, Trial
 from pipeline.sweep_tracking import SweepRun
+from pipeline.system.dvc import PIPELINE, code_files, read_stages
 from pipeline.system.locks import exclusive_lock
 from pipeline.tracking import entry_command
 from pipeline.trial import run_trial
@@ -68,15 +68,9 @@ def sweep_key(sweep: Sweep) -> str:
     The raw data are not part of it: they are known by their path.
     """
     parts = [sweep.name, shown_tracking_uri(), *(json.dumps(trial.params.flat()) for trial in sweep.trials)]
-    parts += [f"{path}:{file_hash(path)}" for path in _code_files()]
+    files = sorted({PIPELINE, *code_files(read_stages().values())})
+    parts += [f"{path}:{file_hash(path)}" for path in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def _code_files() -> list[Path]:
-    path = Path("dvc.yaml")
-    stages = yaml.safe_load(path.read_text())["stages"]
-    roots = {Path(dep) for stage in stages.values() for dep in stage.get("deps", []) if dep.startswith("pipeline/")}
-    return sorted({path, *(file for root in roots for file in ([root] if root.is_file() else root.rglob("*.py")))})
 
 
 def check_sweep(sweep: Sweep) -> None:

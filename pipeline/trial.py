@@ -13,8 +13,8 @@ from pipeline import console
 from pipeline.errors import WsolError
 from pipeline.files import METRICS, read_json
 from pipeline.outcome import OUTCOME_FILE, read_outcome
-from pipeline.repro import environment
 from pipeline.state import state_folder
+from pipeline.system.environment import environment
 from pipeline.system.processes import GRACE, exit_code, kept, passing_on_signals
 from pipeline.workspace import create_workspace, remove_workspace
 

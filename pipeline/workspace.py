@@ -8,22 +8,26 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import write_bytes
 from pipeline.overrides import override, value_of, written
 from pipeline.params import PARAMS_FILE, parse_params
-from pipeline.preflight import check_writable, refuse_outputs_inside
-from pipeline.repro import environment
+from pipeline.preflight import OUTPUTS, check_place, check_repository, check_writable, refuse_outputs_inside
+from pipeline.recorded import links
 from pipeline.state import state_folder
+from pipeline.system.dvc import LOCK, dvc
+from pipeline.system.git import commit_of, git, toplevel
 
 #: Keys of ``params.yaml`` whose value, where it is a text, is a path.
 PATH_KEYS = ("prepare.root", "train.pretrained")
-RECORDED = ("dvc.lock", "params.yaml")
+RECORDED = (LOCK, PARAMS_FILE)
+#: Folders of the repository's own code: git brings them, whatever a path in ``params.yaml`` says.
+CODE = ("pipeline", "dags")
+STATE_LINK = ".wsol"
 #: What numba keeps beside the modules it compiled.
 KERNELS = "pipeline/wsol/__pycache__/*.nb?"
 #: In a workspace's folder, the link to its checkout, whose depth varies.
@@ -48,22 +52,25 @@ def create_workspace(
         UserError: not a git checkout, an unknown revision, or a path that does not exist or cannot be the same there.
         ParamsError: an override names an unknown key, or a value does not fit.
     """
-    checkout = toplevel()
-    commit = _git(checkout, "rev-parse", "--verify", f"{revision or 'HEAD'}^{{commit}}").strip()
+    checkout = toplevel(Path.cwd())
+    check_place(checkout, state_folder())
+    check_repository(Path.cwd())
+    commit = commit_of(checkout, revision) if revision else None
     if params is None:
-        params = _git(checkout, "show", f"{commit}:{PARAMS_FILE}") if revision else (checkout / PARAMS_FILE).read_text()
+        params = _committed_params(checkout, commit) if commit else (checkout / PARAMS_FILE).read_text()
     params = override(params, overrides)
     if revision is None:
         # A revision is checked by its own code, the first thing that runs there.
         parse_params(params, f"{PARAMS_FILE} with {written(overrides)}" if overrides else str(PARAMS_FILE))
-    paths = _relative_paths(params)
+    paths = relative_paths(params)
     for path in paths:
         refuse_outputs_inside(path, checkout)
     check_writable(state_folder())
     _remove_tree(folder := _folder(run_id))
     try:
         workspace = folder / _place(checkout, paths)
-        lay_out(checkout, workspace, commit if revision else None, params)
+        clone(checkout, workspace, commit)
+        furnish(checkout, workspace, params, within=folder)
         _check_paths(checkout, workspace, params)
         (folder / CHECKOUT_LINK).symlink_to(workspace)
     except BaseException:
@@ -72,35 +79,50 @@ def create_workspace(
     return workspace
 
 
-def toplevel() -> Path:
-    """The checkout the working folder lies in.
-
-    Raises:
-        UserError: it lies in none.
-    """
-    return Path(_git(Path.cwd(), "rev-parse", "--show-toplevel").strip())
-
-
-def lay_out(checkout: Path, folder: Path, commit: str | None, params: str, patch: Path | None = None) -> None:
-    """Fill a folder with a copy of a checkout that shares its cache and its state folder.
+def clone(checkout: Path, folder: Path, commit: str | None) -> None:
+    """A repository at a commit, or at HEAD with the files that are on disk: tracked, or neither tracked nor ignored.
 
     Args:
         checkout: the Git repository to copy.
-        folder: to make.
-        commit: to clone; None copies the working tree as it is on disk.
-        params: text of the ``params.yaml`` to write; the relative paths in it are linked.
-        patch: of changes upon the commit.
+        folder: to make; an empty one is used.
+        commit: full hash; None copies the working tree as it is on disk, but for what the pipeline writes.
 
     Raises:
-        UserError: Git or DVC failed; with what it said.
+        UserError: Git failed, with what it said; or a link in the copy leads what is written there elsewhere.
     """
-    _clone(checkout, folder, commit)
-    if patch:
-        _git(folder, "apply", "--whitespace=nowarn", str(patch))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    git(checkout, "clone", "--quiet", "--no-checkout", "--", str(checkout), str(folder))
+    if commit:
+        git(folder, "checkout", "--quiet", "--detach", commit)
+    else:
+        for path in _files_on_disk(checkout):
+            _copy(checkout / path, folder / path)
+        git(folder, "reset", "--quiet")
+        # Compiled kernels fit a copy, whose sources keep their time; compiling them anew takes ten seconds.
+        for kernel in checkout.glob(KERNELS):
+            _copy(kernel, folder / kernel.relative_to(checkout))
+
+
+def furnish(checkout: Path, folder: Path, params: str, within: Path) -> list[Path]:
+    """Give a fresh clone its parameters, and what it shares with its checkout: data, cache and state folder.
+
+    Args:
+        checkout: what was cloned.
+        folder: the clone.
+        params: text of the ``params.yaml`` to write.
+        within: the folder outside of which nothing is linked.
+
+    Returns:
+        The relative paths of the parameters that lead out of ``within``.
+
+    Raises:
+        UserError: Git or DVC failed, with what it said; or a link in the copy leads what is written there elsewhere.
+    """
+    _check_places(folder)
     _write_params(folder, params)
-    for path in _relative_paths(params):
-        _link(checkout / path, folder / path)
+    outside = [path for path in relative_paths(params) if not _link(checkout, folder, path, within)]
     _share(checkout, folder)
+    return outside
 
 
 def remove_workspace(run_id: str) -> Path:
@@ -126,7 +148,9 @@ def remove_workspace(run_id: str) -> Path:
 
 def _remove_tree(folder: Path) -> None:
     """Remove a folder if it is there; links in it are removed, never followed."""
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)
 
 
@@ -140,13 +164,22 @@ def _folder(run_id: str) -> Path:
     return state_folder() / "workspaces" / name
 
 
+def _committed_params(checkout: Path, commit: str) -> str:
+    entry = git(checkout, "ls-tree", commit, "--", str(PARAMS_FILE))
+    if not entry.startswith("100"):
+        problem = "is a link" if entry else "does not exist"
+        raise UserError(f"{PARAMS_FILE} {problem} in commit {commit}; commit the file itself.")
+    return git(checkout, "show", f"{commit}:{PARAMS_FILE}")
+
+
 def _paths(params: str) -> dict[str, str]:
     """The paths of a parameters file by their key."""
     values = {key: value_of(params, key) for key in PATH_KEYS}
     return {key: value for key, value in values.items() if isinstance(value, str)}
 
 
-def _relative_paths(params: str) -> list[Path]:
+def relative_paths(params: str) -> list[Path]:
+    """The relative paths of a parameters file, without detours."""
     return [Path(os.path.normpath(path)) for path in _paths(params).values() if not Path(path).is_absolute()]
 
 
@@ -167,27 +200,29 @@ def _place(checkout: Path, paths: list[Path]) -> Path:
     return Path(*checkout.parts[-climbs:])
 
 
-def _clone(checkout: Path, workspace: Path, commit: str | None) -> None:
-    """A repository at a commit, or at HEAD with the files that are on disk: tracked, or neither tracked nor ignored."""
-    workspace.parent.mkdir(parents=True, exist_ok=True)
-    _git(checkout, "clone", "--quiet", "--no-checkout", str(checkout), str(workspace))
-    if commit:
-        _git(workspace, "checkout", "--quiet", "--detach", commit)
-    else:
-        for path in _files_on_disk(checkout):
-            _copy(checkout / path, workspace / path)
-        _git(workspace, "reset", "--quiet")
-        # Compiled kernels fit a copy, whose sources keep their time; compiling them anew takes ten seconds.
-        for kernel in checkout.glob(KERNELS):
-            _copy(kernel, workspace / kernel.relative_to(checkout))
+def _check_places(folder: Path) -> None:
+    """Refuse links where a run in the copy writes: it would write to what they lead to."""
+    if not (folder / ".dvc").is_dir():
+        raise UserError(f"{folder} lacks the folder .dvc: its commit is not one of this pipeline.")
+    settings = (path.relative_to(folder) for path in (folder / ".dvc").iterdir())
+    for path in (LOCK, Path(".dvc"), *settings, *OUTPUTS):
+        if link := next(links(folder, path), None):
+            raise UserError(
+                f"{link.relative_to(folder)} is a link, to {link.readlink()}: a run in a copy of the repository would "
+                "write there. Put the file or folder itself in its place."
+            )
+    if os.path.lexists(folder / STATE_LINK):
+        raise UserError(f"Git tracks {STATE_LINK}, the state folder: `git rm -r --cached {STATE_LINK}`, and commit.")
 
 
 def _files_on_disk(checkout: Path) -> Iterator[Path]:
     state = state_folder()
-    for name in _git(checkout, "ls-files", "-z", "-co", "--exclude-standard").split("\0")[:-1]:
+    for name in git(checkout, "ls-files", "-z", "-co", "--exclude-standard").split("\0")[:-1]:
         path = checkout / name
+        # Patterns with a slash at the end ignore a folder of outputs, but not a link to one.
+        made = path.is_relative_to(state) or Path(name) in (*OUTPUTS, Path(STATE_LINK))
         # A deleted file is still listed; a nested repository is listed as a folder.
-        if (path.is_symlink() or path.is_file()) and not path.is_relative_to(state):
+        if (path.is_symlink() or path.is_file()) and not made:
             yield Path(name)
 
 
@@ -201,20 +236,33 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write_params(workspace: Path, text: str) -> None:
     """Write ``params.yaml``; overrides alone do not make the workspace differ from its commit."""
-    unchanged = not _git(workspace, "status", "--porcelain", str(PARAMS_FILE))
-    (workspace / PARAMS_FILE).write_text(text)
+    unchanged = not git(workspace, "status", "--porcelain", str(PARAMS_FILE))
+    # In place of a link, whose target is the user's.
+    write_bytes(workspace / PARAMS_FILE, text.encode())
     if unchanged:
-        _git(workspace, "update-index", "--assume-unchanged", str(PARAMS_FILE))
+        git(workspace, "update-index", "--assume-unchanged", str(PARAMS_FILE))
 
 
-def _link(source: Path, target: Path) -> None:
-    """Make a path of the workspace show what it shows in the checkout, where git did not bring all of it."""
-    if not source.exists() or not _lacks(target, source):
-        return
-    if target.is_dir() and not target.is_symlink():
+def _link(checkout: Path, workspace: Path, path: Path, within: Path) -> bool:
+    """Make a path of the workspace show what it shows in the checkout, where git did not bring all of it.
+
+    Returns:
+        Whether the path lies within the folder that may hold links.
+    """
+    target = Path(os.path.normpath(workspace / path))
+    if not target.is_relative_to(within):
+        return False
+    source = checkout / path
+    if any(links(within, target.relative_to(within))) or not source.exists() or not _lacks(target, source):
+        return True
+    if target.is_dir():
+        if path.parts[0] in CODE:
+            return True
+        # Of the clone that was just made; the folder is the same but for what git ignores.
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
+    return True
 
 
 def _lacks(target: Path, source: Path) -> bool:
@@ -226,26 +274,22 @@ def _lacks(target: Path, source: Path) -> bool:
 
 def _share(checkout: Path, workspace: Path) -> None:
     """The checkout's state folder, DVC settings, cache and, unless the commit has its own, lock file."""
-    (workspace / ".wsol").symlink_to(state_folder())
-    if not (workspace / "dvc.lock").exists() and (checkout / "dvc.lock").exists():
-        shutil.copy2(checkout / "dvc.lock", workspace)
+    (workspace / STATE_LINK).symlink_to(state_folder())
+    if not (workspace / LOCK).exists() and (checkout / LOCK).exists():
+        shutil.copy2(checkout / LOCK, workspace)
     if (checkout / ".dvc/config.local").exists():
         shutil.copy2(checkout / ".dvc/config.local", workspace / ".dvc")
-    cache = _run(checkout, sys.executable, "-m", "dvc", "cache", "dir").strip()
-    _run(workspace, sys.executable, "-m", "dvc", "config", "--local", "cache.dir", str((checkout / cache).resolve()))
+    cache = (checkout / _dvc(checkout, "cache", "dir").removesuffix("\n")).resolve()
+    if not str(cache).isascii():
+        # DVC writes its settings in ASCII only: the cache is where it is by default, as a link.
+        (workspace / ".dvc/cache").symlink_to(cache)
+        cache = Path(".dvc/cache")
+    _dvc(workspace, "config", "--local", "cache.dir", str(cache))
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return _run(folder, "git", *arguments)
-
-
-def _run(folder: Path, *command: str) -> str:
-    """A command's stdout.
-
-    Raises:
-        UserError: it failed; with what it said.
-    """
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+def _dvc(folder: Path, *arguments: str) -> str:
+    done = dvc(folder, *arguments)
     if done.returncode:
-        raise UserError(f"`{' '.join(command)}` failed in {folder}:\n{done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise UserError(f"`dvc {' '.join(arguments)}` failed in {folder}:\n{said}")
     return done.stdout

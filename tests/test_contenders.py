@@ -126,18 +126,19 @@ def protocol(tmp_path):
     return of
 
 
-CODE = {"pipeline/evaluation.py": "1", "pipeline/wsol/metrics.py": "1", "pipeline/files.py": "1", "boxes": "1"}
+ONE, TWO = "1" * 32, "2" * 32
+CODE = {"pipeline/evaluation.py": ONE, "pipeline/wsol/metrics.py": ONE, "pipeline/files.py": ONE, "boxes": ONE}
 
 
 @pytest.mark.parametrize("path", ["pipeline/evaluation.py", "pipeline/wsol/metrics.py"])
 def test_code_that_scores_is_part_of_the_protocol(protocol, path):
     assert protocol(CODE) == protocol(CODE)
-    assert protocol(CODE | {path: "2"}) != protocol(CODE)
+    assert protocol(CODE | {path: TWO}) != protocol(CODE)
 
 
 @pytest.mark.parametrize("path", ["pipeline/files.py", "boxes"])
 def test_helpers_and_what_is_scored_are_not(protocol, path):
-    assert protocol(CODE | {path: "2"}) == protocol(CODE)
+    assert protocol(CODE | {path: TWO}) == protocol(CODE)
 
 
 def test_settings_of_evaluate_are_and_a_lock_that_describes_other_files_is_not(protocol):

@@ -12,8 +12,9 @@ from pipeline.params import load_params
 
 ROOT = Path(__file__).parents[1]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-#: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, streaming.
-WITHOUT_EFFECT = {"console", "errors", "params", "state", "tracking"}
+#: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, streaming, and
+#: the checked reader of DVC's files.
+WITHOUT_EFFECT = {"console", "errors", "params", "state", "tracking", "dvc"}
 
 
 def imported(module: Path) -> set[Path]:

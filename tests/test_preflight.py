@@ -1,5 +1,6 @@
 """What is refused before anything runs."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from pipeline.errors import UserError, reason
 from pipeline.files import MODELS, file_hash, write_json
 from pipeline.models.backbones import build_backbone
 from pipeline.params import load_params
-from pipeline.preflight import check_inputs
+from pipeline.preflight import check_inputs, check_place, check_repository, refuse_outputs_inside
 from tests.sample_result import write_params
+from tests.tiny_project import git
 
 
 @pytest.fixture
@@ -89,3 +91,38 @@ def test_weights_of_another_network_are_named_before_anything_runs(weights):
 
 def test_an_exception_without_text_is_known_by_its_type():
     assert [reason(error) for error in (EOFError(), ValueError("\n a\nb"))] == ["EOFError", "a"]
+
+
+def test_a_part_of_a_larger_repository_is_refused(check, tmp_path):
+    """Workspaces are copies of whole repositories."""
+    git(tmp_path.parent, "init", "--quiet", str(tmp_path))
+    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "first")
+    check()
+    (tmp_path / "part").mkdir()
+    with pytest.raises(UserError, match=rf"{tmp_path}/part is a folder of the repository {tmp_path}\. .*git init"):
+        check_repository(tmp_path / "part")
+
+
+def test_a_repository_without_a_commit_is_refused(check, tmp_path):
+    git(tmp_path.parent, "init", "--quiet", str(tmp_path))
+    with pytest.raises(UserError, match=r"nothing was committed yet in .*git commit"):
+        check()
+
+
+@pytest.mark.parametrize("root", [".", ".git", "..", "models/raw"])
+def test_raw_data_apart_from_what_the_pipeline_writes(tmp_path, root):
+    with pytest.raises(UserError, match=r"^prepare\.root: .* (holds|lies in) "):
+        refuse_outputs_inside(Path(root), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x7fb", "a\udcffb", "a\u2028b", "a{b", "a}b"])
+def test_paths_with_characters_that_tools_cannot_take_are_refused(name):
+    with pytest.raises(UserError, match=r"cannot be used; rename that folder"):
+        check_place(Path("/fine"), Path("/home") / name)
+
+
+def test_an_interpreter_that_cannot_stand_in_the_path_is_refused(monkeypatch):
+    check_place(Path("/home/a:b/ü 100% ?#"))
+    monkeypatch.setattr(sys, "executable", "/home/a:b/.venv/bin/python")
+    with pytest.raises(UserError, match="cannot stand in PATH"):
+        check_place(Path("/fine"))

@@ -174,3 +174,16 @@ def test_outside_of_a_repository_the_message_says_where_to_run(tmp_path):
     done = pipeline(tmp_path, "repro", PYTHONPATH=str(Path(__file__).parents[1]))
     assert done.returncode == 2
     assert "Run commands from the root of the repository" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", '{"read": {"/x'])
+def test_damaged_notes_of_dvc_are_named_before_anything_runs(project, text):
+    notes = project / ".dvc/tmp/rwlock"
+    before = notes.read_text()
+    notes.write_text(text)
+    try:
+        done = pipeline(project, "repro", "--force", "train")
+    finally:
+        notes.write_text(before)
+    assert (done.returncode, "rwlock is damaged" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+    assert (project / "models/model.pt").exists()

@@ -222,3 +222,87 @@ def test_the_command_line_says_where_it_lies(project):
     params = yaml.safe_load((project / ".wsol/workspaces/r/project/params.yaml").read_text())
     assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.01, 0.3)
     assert pipeline(project, "workspace", "remove", "r").stdout == f'{{"record": "{project}/.wsol/runs/r"}}\n'
+
+
+def test_params_that_are_a_link_are_not_written_through(project, tmp_path):
+    (project / "params.yaml").rename(tmp_path / "shared.yaml")
+    (project / "params.yaml").symlink_to(tmp_path / "shared.yaml")
+    text = (tmp_path / "shared.yaml").read_text()
+    workspace = create_workspace("r", {"seed": 7})
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["seed"] == 7
+    assert (tmp_path / "shared.yaml").read_text() == text
+    commit(project)
+    with pytest.raises(UserError, match=r"params\.yaml is a link in commit \w{40}"):
+        create_workspace("r", {}, revision="HEAD")
+
+
+def test_outputs_that_are_links_stay_the_checkouts_alone(project, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (project / "models").symlink_to(tmp_path / "disk")
+    assert not (create_workspace("r", {}) / "models").exists()
+
+
+@pytest.mark.parametrize("name", ["data", "dvc.lock", ".dvc/plots"])
+def test_links_where_a_run_writes_are_refused(project, tmp_path, name):
+    (tmp_path / "disk").mkdir()
+    (project / name).symlink_to(tmp_path / "disk")
+    git(project, "add", "--force", name)
+    with pytest.raises(UserError, match=rf"^{name} is a link, to {tmp_path}/disk"):
+        create_workspace("r", {})
+    assert not list(project.glob(".wsol/workspaces/*"))
+
+
+def test_a_tracked_state_folder_is_refused(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
+    (project / ".wsol").mkdir()
+    (project / ".wsol/file").touch()
+    git(project, "add", "--force", ".wsol")
+    with pytest.raises(UserError, match=r"Git tracks \.wsol"):
+        create_workspace("r", {}, revision=commit(project))
+
+
+def test_a_link_in_the_revision_that_leads_to_the_data_is_not_emptied(project, tmp_path):
+    """What lies behind it is not the workspace's."""
+    (tmp_path / "disk/set").mkdir(parents=True)
+    (project / "sets").symlink_to(tmp_path / "disk")
+    commit(project)
+    (project / "sets").unlink()
+    (project / "sets/set").mkdir(parents=True)
+    (project / "sets/set/more").touch()
+    create_workspace("r", {"prepare.root": "sets/set"}, revision="HEAD")
+    assert (tmp_path / "disk/set").is_dir()
+    assert not (tmp_path / "disk/set").is_symlink()
+
+
+@pytest.mark.parametrize("path", [".", ".git", ".dvc", "models", "../project"])
+def test_a_path_that_holds_the_repository_is_refused(project, path):
+    (project / "models").mkdir()
+    with pytest.raises(UserError, match=r"holds|lies in"):
+        create_workspace("r", {"prepare.root": path})
+    assert not list(project.glob(".wsol/workspaces/*"))
+
+
+def test_a_part_of_a_larger_repository_is_refused_in_words(tmp_path, monkeypatch):
+    top = make_project(tmp_path / "top")
+    monkeypatch.chdir(top / "pipeline")
+    with pytest.raises(UserError, match="pipeline is a folder of the repository"):
+        create_workspace("r", {})
+
+
+def test_file_names_that_are_no_text_are_copied(project):
+    path = Path(os.fsdecode(os.fsencode(str(project)) + b"/caf\xe9\n.txt"))
+    path.touch()
+    assert path.name in [file.name for file in create_workspace("r", {}).iterdir()]
+
+
+def test_a_project_works_in_a_folder_of_any_name(tmp_path, monkeypatch):
+    """Its cache, which the workspace shares, is known by that name too."""
+    project = make_project(tmp_path / '100% b$X;ü it\'s "q"&#?:[x] `z` \\ *~ ')
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "st ü?#"))
+    assert pipeline(project, "repro", "train").returncode == 0
+    workspace = create_workspace("r", {}, revision="HEAD")
+    done = pipeline(workspace, "repro", "train")
+    assert (done.returncode, "python work.py" in done.stdout) == (0, False), "the result comes from the cache"
+    assert (workspace / "models/model.pt").read_text() == "0.0001"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([project.name, "st ü?#"])

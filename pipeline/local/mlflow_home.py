@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.airflow_home import USER, airflow_environment, password_file
 from pipeline.errors import UserError
-from pipeline.state import state_folder
+from pipeline.state import database_uri, state_folder
 
 
 def tracking_database() -> str:
     """Address of the database that runs are written to where no server is named."""
-    return f"sqlite:///{state_folder() / 'mlflow.db'}"
+    return database_uri(state_folder() / "mlflow.db")
 
 
 def artifacts_folder() -> Path:
@@ -35,7 +35,7 @@ def set_up() -> None:
     # Without the cache every request of a page would cost a password hash.
     settings = {
         "default_permission": "NO_PERMISSIONS",
-        "database_uri": f"sqlite:///{home / 'users.db'}",
+        "database_uri": database_uri(home / "users.db"),
         "auth_cache_ttl_seconds": "60",
     }
     lines = [f"{name} = {value.replace('%', '%%')}\n" for name, value in settings.items()]

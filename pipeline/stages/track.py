@@ -18,16 +18,19 @@ from pipeline import console
 from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, RECORD, REPORT
 from pipeline.mlflow_client import shown_tracking_uri
 from pipeline.params import PARAMS_FILE, Params, replaced
-from pipeline.provenance import LOCK, MODEL, RESULT, Result, commit, read_result, uncommitted_changes
+from pipeline.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
 from pipeline.records import Inputs, Training
 from pipeline.results import read_history, read_metrics, read_threshold_curve
 from pipeline.state import checkpoints_folder
+from pipeline.system.dvc import LOCK, PIPELINE
+from pipeline.system.git import GitError
 from pipeline.tracking import Point, Row, open_row, training_points
 
 #: Identifier of the Airflow run that this command belongs to.
 AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
 #: The tag that is set last: a row that has it has its provenance.
 COMMIT = "wsol.git_commit"
+UNKNOWN = "unknown"
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -92,19 +95,22 @@ def _training_curves(history: pd.DataFrame) -> Iterator[Point]:
 
 def _log_provenance(row: Row, result: Result, params: Params, made_with: Params) -> None:
     """Once: how the working folder was when the result was new, whatever is changed or committed afterwards."""
-    if COMMIT in row.tags:
+    if row.tags.get(COMMIT, UNKNOWN) != UNKNOWN:
         return
-    patch = uncommitted_changes()
+    revision = _revision()
+    if COMMIT in row.tags and revision is None:
+        return
     # A lock file that does not describe the result would bring another one's files back.
-    described = [LOCK, Path("dvc.yaml")] if result.from_lock else [Path("dvc.yaml")]
-    row.log_files([path for path in described if path.exists()], "provenance")
+    described = [LOCK, PIPELINE] if result.from_lock else [PIPELINE]
     with tempfile.TemporaryDirectory() as folder:
-        row.log_files([_params_file(Path(folder), params, made_with)], "provenance")
-        if patch:
+        if COMMIT not in row.tags:
+            row.log_files([path for path in described if path.exists()], "provenance")
+            row.log_files([_params_file(Path(folder), params, made_with)], "provenance")
+        if revision and revision.patch:
             file = Path(folder) / "uncommitted.patch"
-            file.write_bytes(patch)
+            file.write_bytes(revision.patch)
             row.log_files([file], "provenance")
-    row.set_tags(_provenance(result, dirty=bool(patch)))
+    row.set_tags(_provenance(result, revision))
 
 
 def _params_file(folder: Path, params: Params, made_with: Params) -> Path:
@@ -116,14 +122,24 @@ def _params_file(folder: Path, params: Params, made_with: Params) -> Path:
     return file
 
 
-def _provenance(result: Result, dirty: bool) -> dict[str, str]:
-    revision = commit()
+def _revision() -> Revision | None:
+    try:
+        return current_revision()
+    except GitError as error:
+        console.warn(
+            f"the commit of this result is recorded as unknown: {error}\nMend that, and `python -m pipeline track` "
+            "completes the MLflow run."
+        )
+        return None
+
+
+def _provenance(result: Result, revision: Revision | None) -> dict[str, str]:
     tags = {
-        COMMIT: revision or "unknown",
-        "wsol.dirty": str(dirty).lower() if revision else "unknown",
-        "wsol.data_hash": result.data_hash or "unknown",
+        COMMIT: revision.commit if revision else UNKNOWN,
+        "wsol.dirty": str(bool(revision.patch)).lower() if revision else UNKNOWN,
+        "wsol.data_hash": result.data_hash or UNKNOWN,
         "wsol.key_source": "dvc.lock" if result.from_lock else "files",
-        "mlflow.source.git.commit": revision,
+        "mlflow.source.git.commit": revision.commit if revision else "",
         "mlflow.source.name": "python -m pipeline track",
         "wsol.airflow_run": os.environ.get(AIRFLOW_RUN, ""),
     }

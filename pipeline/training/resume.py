@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from pipeline import console
 from pipeline.errors import UserError
 from pipeline.files import PREPARED, file_hash, reading, weights_file, write_bytes
 from pipeline.params import Params
 from pipeline.state import checkpoints_folder
+from pipeline.system.dvc import code_files, read_stages
 
 
 def train_key(params: Params) -> str:
@@ -30,9 +30,10 @@ def train_key(params: Params) -> str:
 
 
 def _code_files() -> list[Path]:
-    deps = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]
-    roots = [Path(dep) for dep in deps if dep.startswith("pipeline/")]
-    return sorted(file for root in roots for file in ([root] if root.is_file() else root.rglob("*.py")))
+    stages = read_stages()
+    if "train" not in stages:
+        raise UserError("dvc.yaml has no stage 'train', whose code a training is known by.")
+    return code_files([stages["train"]])
 
 
 class Checkpoint:

@@ -403,3 +403,25 @@ def test_stages_that_ran_with_different_values_are_named(project):
     write_page()
     with pytest.raises(UserError, match=r"evaluate\.interval was 0\.01 when evaluate ran, and 0\.001"):
         track.run(load_params())
+
+
+@pytest.mark.parametrize("problem", ["dubious ownership", "nothing was committed yet", "git is not on PATH"])
+def test_what_git_refuses_is_said_and_completed_later(project, monkeypatch, capfd, problem):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    with monkeypatch.context() as patch:
+        if problem != "nothing was committed yet":
+            subprocess.run([*git, "commit", "-qm", "first", "--allow-empty"], check=True)
+            patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        if problem == "git is not on PATH":
+            patch.setenv("PATH", "/nowhere")
+        track.run(load_params())
+    assert problem in capfd.readouterr().err
+    (row,) = rows()
+    assert (row.data.tags["wsol.git_commit"], row.data.tags["wsol.dirty"]) == ("unknown", "unknown")
+    subprocess.run([*git, "add", "params.yaml"], check=True)
+    subprocess.run([*git, "commit", "-qm", "second"], check=True)
+    track.run(load_params())
+    (row,) = rows()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert (row.data.tags["wsol.git_commit"], row.data.tags["wsol.dirty"]) == (head, "false")
