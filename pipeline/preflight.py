@@ -56,6 +56,12 @@ def check_place(*folders: Path) -> None:
         # DVC takes what stands in braces for the name of a value.
         if odd := [character for character in str(folder) if not character.isprintable() or character in "{}"]:
             raise UserError(f"{str(folder)!r}: a path with {odd[0]!a} cannot be used; rename that folder.")
+    # MLflow makes a folder of the name as its address spells it.
+    if odd := [character for character in str(state_folder()) if character in "%?"]:
+        raise UserError(
+            f"{state_folder()}: the database of MLflow cannot lie in a folder with {odd[0]!r} in its path; rename that "
+            "folder, or name another by WSOL_STATE."
+        )
     if os.pathsep in str(Path(sys.executable).parent):
         raise UserError(
             f"{Path(sys.executable).parent}: a folder whose name holds {os.pathsep!r} cannot stand in PATH, where the "

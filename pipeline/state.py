@@ -22,11 +22,8 @@ def checkpoints_folder() -> Path:
 
 
 def database_uri(path: Path) -> str:
-    """The address of a SQLite database, whatever characters its path holds."""
-    # Takes a while to import, and whoever asks for an address imports it anyway.
-    from sqlalchemy import URL
-
-    return URL.create("sqlite", database=str(path)).render_as_string()
+    """The address of a SQLite database; SQLAlchemy reads ``%`` and ``?`` in it, and takes all else as it is."""
+    return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
 
 
 def shown_uri(uri: str) -> str:

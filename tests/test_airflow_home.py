@@ -41,7 +41,7 @@ def test_settings_mean_the_path_whatever_characters_it_has(home, tmp_path, monke
     cfg.read(home / "airflow.cfg")
     assert cfg["core"]["dags_folder"] == f"{tmp_path}/50%(x)s/dags"
     assert cfg["logging"]["base_log_folder"] == f"{home}/logs"
-    assert cfg["database"]["sql_alchemy_conn"] == f"sqlite:///{tmp_path}/a b%3F%23/airflow/airflow.db"
+    assert cfg["database"]["sql_alchemy_conn"] == f"sqlite:///{tmp_path}/a b%3F#/airflow/airflow.db"
     first = (home / "airflow.cfg").read_bytes()
     airflow_home.set_up(tmp_path / "50%(x)s")
     assert (home / "airflow.cfg").read_bytes() == first

@@ -98,7 +98,10 @@ def wrapped(error):
             MlflowException("(sqlite3.OperationalError) database or disk is full"),
             r"mlflow\.db: database or disk is full",
         ),
-        (MlflowException("(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: …]"), "readonly"),
+        (
+            MlflowException("(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: …]"),
+            "a readonly database",
+        ),
     ],
 )
 def test_a_fault_of_this_machines_disk_is_for_the_user_to_mend(state, error, words):
@@ -129,7 +132,7 @@ def test_the_disk_of_a_server_is_not_this_machines(state, monkeypatch):
         raise MlflowException("(sqlite3.OperationalError) database or disk is full")
 
 
-@pytest.mark.parametrize("name", ["a?b", "a#b", "100% b", "%41", "it's ü", "a;b&c", ' "q" '])
+@pytest.mark.parametrize("name", ["a#b", "it's ü", 'a;b&c "q" '])
 def test_a_database_lies_where_the_folder_is_whatever_its_name(tmp_path, monkeypatch, empty_database, name):
     folder = tmp_path / "top" / name
     folder.mkdir(parents=True)

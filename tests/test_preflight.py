@@ -126,3 +126,12 @@ def test_an_interpreter_that_cannot_stand_in_the_path_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/home/a:b/.venv/bin/python")
     with pytest.raises(UserError, match="cannot stand in PATH"):
         check_place(Path("/fine"))
+
+
+@pytest.mark.parametrize("name", ["100% b", "a?b"])
+def test_a_state_folder_that_mlflow_cannot_name_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / name))
+    with pytest.raises(UserError, match=r"name another by WSOL_STATE"):
+        check_place(tmp_path)
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path))
+    check_place(tmp_path / name)

@@ -1,6 +1,10 @@
 """One state folder for a checkout and all its workspaces."""
 
-from pipeline.state import shown_uri, state_folder
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from pipeline.state import database_uri, shown_uri, state_folder
 
 
 def test_checkout_default(tmp_path, monkeypatch):
@@ -36,3 +40,9 @@ def test_an_address_is_shown_without_its_password():
     assert shown_uri("http://user:s3cret@host:5000/x") == "http://host:5000/x"
     assert shown_uri("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
     assert shown_uri("no answer from https://u:p@h/") == "no answer from https://h/"
+
+
+def test_the_address_of_a_database_means_its_path():
+    for path in ("/plain/x.db", "/100% b/%41?#/ü it's/x.db"):
+        assert make_url(database_uri(Path(path))).database == path
+    assert database_uri(Path("/plain/x.db")) == "sqlite:////plain/x.db"
