@@ -73,11 +73,13 @@ with DAG(
         workspace = runtime.command(
             ["workspace", "create", ROW_NAME, f"--values={ROW}", "--revision={{ params.revision or '' }}"],
             str(runtime.checkout),
+            secrets=False,
             task_id="workspace",
         )
         remove = runtime.command(
             ["workspace", "remove", ROW_NAME],
             str(runtime.checkout),
+            secrets=False,
             task_id="remove_workspace",
         )
         check, last = stage_tasks(runtime, CHECKOUT, IN_WORKSPACE)

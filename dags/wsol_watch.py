@@ -40,6 +40,7 @@ with DAG(
     look = runtime.command(
         ["raw-hash"],
         str(runtime.checkout),
+        secrets=False,
         task_id="look",
         retries=2,
         doc_md="Hash the raw data set; files that were not touched are not read again",

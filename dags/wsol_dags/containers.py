@@ -4,7 +4,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Settings:
         image: the image with the stages.
         work: volume (Docker) or claim (Kubernetes) of checkout, cache and state folder.
         raw: volume or claim of the raw data, read only; empty for none.
-        secrets: Docker: folder whose files hold a variable of every task each, named by it; Kubernetes: a Secret.
+        secrets: Docker: folder whose files hold a variable each, named by it; Kubernetes: a Secret; empty for none.
         shm_size: of ``/dev/shm``, in MiB: data loaders pass batches through it.
         gpus: how many there are; with 0 every task runs on the CPU.
         network: Docker: name of the tasks' network.
@@ -91,13 +91,16 @@ class ContainerRuntime(ABC):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def command(self, arguments: Arguments, folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
+    def command(
+        self, arguments: Arguments, folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+    ) -> BaseOperator:
         """A task that runs one command of the pipeline.
 
         Args:
             arguments: of the command, or what makes them from Airflow's context.
             folder: where it runs, in the container.
             gpus: how many it needs; it takes as many slots of the pool ``gpu``.
+            secrets: whether it gets them.
 
         Raises:
             ValueError: there are fewer GPUs than that.
@@ -109,7 +112,8 @@ class ContainerRuntime(ABC):
                 f"{available}: correct one of them."
             )
         pool = {"pool": POOL, "pool_slots": gpus if available else 1} if gpus else {}
-        return self._operator(arguments, folder, gpus if available else 0, **pool, **options)
+        settings = self._settings if secrets else replace(self._settings, secrets="")
+        return self._operator(settings, arguments, folder, gpus if available else 0, **pool, **options)
 
     def create_workspace(self, form: Mapping[str, Param], **options: Any) -> BaseOperator:
         """A task that returns the run's ``{"workspace": folder}``."""
@@ -117,14 +121,16 @@ class ContainerRuntime(ABC):
         def arguments(context: Mapping[str, Any], jinja_env: Any) -> list[str]:
             return workspace_arguments(form, context, pinned=True)
 
-        return self.command(arguments, CHECKOUT, **options)
+        return self.command(arguments, CHECKOUT, secrets=False, **options)
 
     def remove_workspace(self, **options: Any) -> BaseOperator:
         """A task that removes it."""
-        return self.command(["workspace", "remove", "{{ run_id }}"], CHECKOUT, **options)
+        return self.command(["workspace", "remove", "{{ run_id }}"], CHECKOUT, secrets=False, **options)
 
     @abstractmethod
-    def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator: ...
+    def _operator(
+        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
+    ) -> BaseOperator: ...
 
 
 def _number(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -130,8 +130,10 @@ class DockerCommandOperator(DockerOperator):
 class DockerRuntime(ContainerRuntime):
     """Tasks are containers of one Docker engine."""
 
-    def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator:
-        return DockerCommandOperator(settings=self._settings, arguments=arguments, folder=folder, gpus=gpus, **options)
+    def _operator(
+        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
+    ) -> BaseOperator:
+        return DockerCommandOperator(settings=settings, arguments=arguments, folder=folder, gpus=gpus, **options)
 
 
 def read_secrets(folder: str) -> dict[str, str]:

@@ -140,10 +140,10 @@ class KubernetesRuntime(ContainerRuntime):
                     "one (RFC 1123: lower case letters, digits, '-' and '.')."
                 )
 
-    def _operator(self, arguments: Arguments, folder: str, gpus: int, **options: Any) -> BaseOperator:
-        return KubernetesCommandOperator(
-            settings=self._settings, arguments=arguments, folder=folder, gpus=gpus, **options
-        )
+    def _operator(
+        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
+    ) -> BaseOperator:
+        return KubernetesCommandOperator(settings=settings, arguments=arguments, folder=folder, gpus=gpus, **options)
 
 
 def terminated(pod: k8s.V1Pod | None, container: str) -> k8s.V1ContainerStateTerminated | None:

@@ -126,8 +126,10 @@ class ProcessRuntime:
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout
 
-    def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
-        """A task that runs one command of the pipeline.
+    def command(
+        self, arguments: Sequence[str], folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+    ) -> BaseOperator:
+        """A task that runs one command of the pipeline, in the environment of Airflow whatever ``secrets`` says.
 
         The machine's GPUs are visible to every one; a stage that needs some is at work in one row of a sweep at a time.
         """

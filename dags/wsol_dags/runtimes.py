@@ -28,7 +28,9 @@ class Runtime(Protocol):
     pinned: bool
     runs_at_once: int
 
-    def command(self, arguments: Sequence[str], folder: str, gpus: int = 0, **options: Any) -> BaseOperator:
+    def command(
+        self, arguments: Sequence[str], folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+    ) -> BaseOperator:
         """A task that runs ``python -m pipeline ARGUMENTS`` in a folder and returns the JSON object it ends with.
 
         Exit code 75 is tried again, any other failure of the command is final; a cancelled task ends its command.

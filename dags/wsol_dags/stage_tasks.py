@@ -21,6 +21,7 @@ def stage_tasks(runtime: Runtime, checkout: Path, workspace: str) -> tuple[BaseO
     check = runtime.command(
         ["check"],
         workspace,
+        secrets=False,
         task_id="check",
         doc_md="Validate params.yaml and every input before anything runs",
     )
@@ -30,6 +31,7 @@ def stage_tasks(runtime: Runtime, checkout: Path, workspace: str) -> tuple[BaseO
             ["repro", "--single-item", stage.name],
             workspace,
             stage.gpus,
+            stage.secrets,
             task_id=stage.name,
             retries=stage.retries,
             execution_timeout=stage.timeout,

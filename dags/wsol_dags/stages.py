@@ -20,6 +20,7 @@ class Stage:
         timeout: how long one attempt may take; None for any time.
         retries: how often a transient fault is tried again.
         gpus: how many GPUs it needs.
+        secrets: whether it gets those of tasks: a stage that reads foreign files without need of them does not.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stage:
     timeout: timedelta | None
     retries: int
     gpus: int
+    secrets: bool = False
 
 
 def read_stages(checkout: Path) -> list[Stage]:
@@ -43,8 +45,15 @@ def _stage(name: str, stage: Mapping[str, Any], outs: Mapping[str, list[PurePosi
     upstream = tuple(other for other, paths in outs.items() if other != name and _overlap(deps, paths))
     meta = stage.get("meta", {})
     minutes = meta.get("timeout_minutes")
-    timeout = timedelta(minutes=minutes) if minutes else None
-    return Stage(name, upstream, stage.get("desc", ""), timeout, meta.get("retries", 0), meta.get("gpus", 0))
+    return Stage(
+        name=name,
+        upstream=upstream,
+        desc=stage.get("desc", ""),
+        timeout=timedelta(minutes=minutes) if minutes else None,
+        retries=meta.get("retries", 0),
+        gpus=meta.get("gpus", 0),
+        secrets=meta.get("secrets", False),
+    )
 
 
 def _outs(stage: Mapping[str, Any]) -> Iterator[Any]:

@@ -4,12 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.errors import APIError, NotFound
 from docker.types import HostConfig
 from wsol_dags import docker_runtime
 from wsol_dags.containers import Settings
 from wsol_dags.docker_runtime import DockerRuntime
+from wsol_dags.stage_tasks import stage_tasks
+
+from tests.project import ROOT
 
 TASK = SimpleNamespace(dag_id="d", run_id="run 1", task_id="train", map_index=-1)
 CONTEXT = {
@@ -96,6 +100,25 @@ def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
     ]  # fmt: skip
     assert "DeviceRequests" not in host
     assert ("remove", "abc") in engine.calls
+
+
+def test_a_command_that_needs_no_secrets_gets_none(monkeypatch, tmp_path):
+    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_text("planted")
+    engine = Engine()
+    monkeypatch.setattr(docker_runtime.DockerHook, "api_client", engine)
+    settings = Settings.from_environment(VARIABLES | {"WSOL_SECRETS": str(tmp_path)})
+    DockerRuntime(settings).command(["check"], "/srv/wsol/w", secrets=False, task_id="train").execute(CONTEXT)
+    assert "planted" not in str(engine.created)
+    assert engine.created["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+
+
+def test_only_stages_that_speak_with_mlflow_get_secrets():
+    runtime = DockerRuntime(Settings.from_environment(VARIABLES | {"WSOL_SECRETS": "/run/wsol/tasks"}))
+    with DAG("d", schedule=None) as dag:
+        stage_tasks(runtime, ROOT, "w")
+        runtime.create_workspace({}, task_id="create")
+        runtime.remove_workspace(task_id="remove")
+    assert {task.task_id for task in dag.tasks if task._settings.secrets} == {"train", "track"}
 
 
 def test_nothing_secret_is_in_a_template_field(monkeypatch, tmp_path):

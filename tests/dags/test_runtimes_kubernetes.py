@@ -149,6 +149,12 @@ def test_nothing_runs_as_root_and_secrets_never_pass_through_airflow():
     assert names == {"WSOL_STATE", "MLFLOW_TRACKING_URI", "WSOL_AIRFLOW_RUN", "WSOL_OUTCOME_FILE"}
 
 
+def test_a_command_that_needs_no_secrets_gets_none():
+    task = KubernetesRuntime(Settings.from_environment(VARIABLES)).command(["check"], "/w", secrets=False, task_id="a")
+    (container,) = as_json(task.build_pod_request_obj(dry_run=True))["spec"]["containers"]
+    assert not container.get("envFrom")
+
+
 class Cluster(ThreadingHTTPServer):
     """Answers as the API does about one pod, whose container ends with the last stream of its log.
 
