@@ -78,3 +78,16 @@ def test_one_file_under_two_ids_is_refused(cub):
     with pytest.raises(DataError, match="1 image files occur more than once"):
         prepare.run(load_params())
     assert not PREPARED.exists()
+
+
+def test_a_data_set_of_one_class_is_said_to_have_nothing_to_tell_apart(cub, capsys):
+    prepare.run(load_params())
+    assert "the only class" not in capsys.readouterr().err
+    for name, kept in (("classes", 1), ("images", 8), ("image_class_labels", 8), ("train_test_split", 8)):
+        path = cub / f"{name}.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    boxes = cub / "bounding_boxes.txt"
+    boxes.write_text("".join(boxes.read_text().splitlines(keepends=True)[:8]))
+    prepare.run(load_params())
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: the only class is {CLASSES[0]}: a classifier has nothing to tell apart" in said
