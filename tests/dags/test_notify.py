@@ -89,7 +89,7 @@ def test_a_success_has_the_verdict_the_differences_and_both_links(airflow):
         "run in Airflow": "http://airflow/dags/wsol_retrain/runs/manual__1",
         "result in MLflow": "http://mlflow/#/experiments/7/runs/abc",
     }
-    assert "test.m  50.00     52.00       +2.00       [+1.00, +3.00]" in message.text()
+    assert f"{'gate.m':<33}  50.00    52.00       +2.00       [+1.00, +3.00]" in message.text()
     assert "<td>&lt;b&gt;</td>" in message.html()
 
 
