@@ -12,9 +12,10 @@ revision=$(git rev-parse HEAD)
 version=${WSOL_VERSION:-$(git rev-parse --short=12 HEAD)}
 git archive HEAD dags docker dvc.yaml params.yaml | tar -x -C "$context"
 git bundle create -q "$context/repository.bundle" HEAD
+export DOCKER_BUILDKIT=1
 build() {
   echo "building wsol/$1:$version"
-  DOCKER_BUILDKIT=1 docker build --file "$context/docker/$1/Dockerfile" --tag "wsol/$1:$version" \
+  exec docker build --file "$context/docker/$1/Dockerfile" --tag "wsol/$1:$version" \
     --build-arg BASE_IMAGE="${BASE_IMAGE:-debian:bookworm-slim}" --network "${BUILD_NETWORK:-default}" \
     --build-arg GIT_REVISION="$revision" --label "org.opencontainers.image.title=WSOL $1" \
     --label "org.opencontainers.image.revision=$revision" --label "org.opencontainers.image.version=$version" \
@@ -22,6 +23,7 @@ build() {
 }
 # All at once: they wait for downloads, and the engine does once what several need.
 builds=
+trap 'kill $builds; exit 143' INT TERM
 for image in ${*:-tools postgres mlflow airflow pipeline}; do
   build "$image" &
   builds="$builds $!"
