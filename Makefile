@@ -42,8 +42,8 @@ test-all: setup  ## lint, type check and run all tests, the slow ones included
 test-containers: setup  ## build the images and try the stack on a Docker engine; skipped where there is none
 	@$(PYTEST) -m container tests/docker
 
-lint: setup  ## ruff: style, imports between floors, Airflow rules
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: setup  ## ruff: style and Airflow's rules; import-linter: imports only point down
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache --no-logo
 
 format: setup  ## let ruff rewrite what it can
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
@@ -86,10 +86,10 @@ benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in 
 	@for script in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$script .py) || exit; done
 
 results: setup  ## the CUB table of docs/results.md (finished rows are kept): make results CUB=path/to/CUB_200_2011 WEIGHTS=folder
-	@$(PY) -m benchmarks.cub_results --cub $(CUB) --weights $(WEIGHTS)
+	@$(PY) -m benchmarks.tables.cub --cub $(CUB) --weights $(WEIGHTS)
 
 methods: setup  ## every method in docs/results.md: on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder
-	@$(PY) -m benchmarks.method_results $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
+	@$(PY) -m benchmarks.tables.methods $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
 
 chaos: setup  ## hit running commands with 200 signals: all must be completed as if undisturbed
 	@$(PY) -m tests.chaos.campaign --signals 200

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from scipy.stats import binom, binomtest
 
-from pipeline.wsol.bootstrap import interval, paired_difference
+from pipeline.evaluation.bootstrap import interval, paired_difference
 
 Ends = NDArray[np.float64]  # (N + 1, 2): the interval of each number of right images, as shares
 IMAGES = (*range(30, 121, 10), 192, 240, 400, 585, 1000, 2000, 6000)

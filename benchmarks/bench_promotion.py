@@ -1,4 +1,4 @@
-"""How often promotion by ``pipeline.promotion`` is wrong: ``python -m benchmarks.bench_promotion``.
+"""How often promotion by ``pipeline.promotion.rule`` is wrong: ``python -m benchmarks.bench_promotion``.
 
 Sequences of challengers compete with one champion on one gate. Where all are equal, a promotion is false, and a
 sequence counts once. Images are easy or hard for everyone (a Beta distribution), so that the hits of two runs are
@@ -9,9 +9,9 @@ is better indeed is promoted, by the look it comes at.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.promotion import Contender, Rule, decide
-from pipeline.wsol.metrics import percent
-from pipeline.wsol.paired import gain_p_value, level_at
+from pipeline.evaluation.metrics import percent
+from pipeline.evaluation.paired import gain_p_value, level_at
+from pipeline.promotion.rule import Contender, Rule, decide
 
 METRIC = "gate.gt_known_iou50"
 RULE = Rule(METRIC, min_gain=0.5, guards=(), tolerance=1.0, floor=0.0)

@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import console, files
-from pipeline.data import loading
+from pipeline.data import images as loading
 from pipeline.models.localizer import Localizer, build_localizer, device
 from pipeline.models.precision import autocast, loss_scaler
 from pipeline.params import TrainParams, load_params
-from pipeline.training import loop
-from pipeline.training.loop import Trainer
+from pipeline.training import trainer as loop
+from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.optim import build_optimizer
-from pipeline.training.resume import Checkpoint
+from pipeline.training.trainer import Trainer
 from pipeline.training.validation import LabelledImages
 
 ROOT = Path(__file__).resolve().parents[1]

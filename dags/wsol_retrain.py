@@ -12,10 +12,10 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, task
 from airflow.sdk.exceptions import AirflowFailException
+from wsol_dags.approval import ANSWER, BODY, only_if_asked
 from wsol_dags.assets import RAW_DATA
 from wsol_dags.form import form_of
 from wsol_dags.notify import LAST, WATCHER, RunNotifier
-from wsol_dags.promotion import ANSWER, BODY, only_if_asked
 from wsol_dags.runtimes import runtime_of
 from wsol_dags.stage_tasks import stage_tasks
 

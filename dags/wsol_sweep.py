@@ -12,9 +12,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 from wsol_dags.form import refuse_unknown_keys
-from wsol_dags.grid import rows_of
 from wsol_dags.runtimes import runtime_of
 from wsol_dags.stage_tasks import stage_tasks
+from wsol_dags.sweep_form import rows_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 runtime = runtime_of(CHECKOUT)

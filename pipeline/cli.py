@@ -22,10 +22,10 @@ from typer.core import TyperCommand
 
 from pipeline import console
 from pipeline.errors import UserError, WsolError
-from pipeline.outcome import leave_outcome, noted
 from pipeline.params import load_params
 from pipeline.system.keeper import handle_stopping
 from pipeline.system.locks import STAGE_LOCK, exclusive_lock
+from pipeline.system.outcome import leave_outcome, noted
 from pipeline.system.processes import GRACE, end_with_starter
 
 STAGES = ("prepare", "train", "extract_cams", "localize", "evaluate", "report", "track")
@@ -87,7 +87,7 @@ for _name in STAGES:
 @app.command(rich_help_panel="Tools")
 def check() -> None:
     """Validate params.yaml and every input before anything runs: data, weights, output folders."""
-    from pipeline.preflight import check_inputs, warn_of_equal_images
+    from pipeline.execution.preflight import check_inputs, warn_of_equal_images
 
     check_inputs(load_params())
     warn_of_equal_images()
@@ -146,7 +146,7 @@ def score(
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one per processor.")] = None,
 ) -> None:
     """Score a folder of maps from any code by the field's protocol: JSON on stdout, a table on stderr."""
-    from pipeline import scoring
+    from pipeline.scoring import score as scoring
 
     protocol = scoring.Protocol(metric, contours, interval, tuple(iou), size)
     result = scoring.score(maps, truth, protocol, mask_root, processes or scoring.available_processes())
@@ -164,7 +164,7 @@ def repro(
 
     Ends with the exit code of the stage that failed, and says how to get the outputs back that it had before.
     """
-    from pipeline.repro import reproduce
+    from pipeline.execution.repro import reproduce
 
     outcome = reproduce(stage, single_item=single_item, force=force)
     leave_outcome(outcome.exit_code, outcome.message)
@@ -181,8 +181,8 @@ def run() -> None:
 
     Unchanged stages are not run again. Ends with the exit code of the stage that failed.
     """
-    from pipeline.embedded import run_pipeline
-    from pipeline.summary import show_summary
+    from pipeline.local.dag_run import run_pipeline
+    from pipeline.report.summary import show_summary
 
     code = run_pipeline(Path.cwd())
     if code == 0:
@@ -199,7 +199,7 @@ def ui(
     ] = 5000,
 ) -> None:
     """Serve the Airflow and MLflow pages on 127.0.0.1 until Ctrl-C, and run what is triggered or due there."""
-    from pipeline.dashboards import serve
+    from pipeline.local.pages import serve
 
     with suppress(KeyboardInterrupt):
         serve(Path.cwd(), airflow_port, mlflow_port)
@@ -208,7 +208,7 @@ def ui(
 @app.command(rich_help_panel="Tools")
 def show() -> None:
     """Show the numbers of the result that lies in metrics/, and where its report is."""
-    from pipeline.summary import show_summary
+    from pipeline.report.summary import show_summary
 
     show_summary()
 
@@ -222,8 +222,8 @@ def sweep(
 
     Called again, it goes on where it was stopped. In MLflow the trials are the children of one run.
     """
-    from pipeline.sweep import check_sweep, list_trials, run_sweep
-    from pipeline.sweep_space import read_sweep
+    from pipeline.sweeps.runner import check_sweep, list_trials, run_sweep
+    from pipeline.sweeps.space import read_sweep
 
     trials = read_sweep(file)
     if dry_run:
@@ -251,7 +251,7 @@ def promote(
 
     A refusal is a result like any other: it is recorded with the run, and the exit code is 0.
     """
-    from pipeline.promote import promote as compete
+    from pipeline.promotion.commands import promote as compete
 
     _answer(compete(run, dry_run=dry_run, approval=approval))
 
@@ -259,7 +259,7 @@ def promote(
 @app.command(rich_help_panel="Tools")
 def rollback() -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
-    from pipeline.promote import rollback as go_back
+    from pipeline.promotion.commands import rollback as go_back
 
     _answer(go_back())
 
@@ -267,7 +267,7 @@ def rollback() -> None:
 @app.command(rich_help_panel="Tools")
 def publish() -> None:
     """Push the result's files to DVC's default remote, if there is one, and keep the lock file with its MLflow run."""
-    from pipeline.publish import publish as push
+    from pipeline.execution.publish import publish as push
 
     _answer(push())
 
@@ -278,8 +278,8 @@ def checkout(
     folder: Annotated[Path | None, typer.Argument(help="to make; in the state folder if not given")] = None,
 ) -> None:
     """Lay a tracked run out in a fresh folder: code with its uncommitted changes, parameters, data and model."""
-    from pipeline.checkout import checkout_run
-    from pipeline.state import state_folder
+    from pipeline.execution.checkout import checkout_run
+    from pipeline.system.state import state_folder
 
     _answer(checkout_run(run, folder or state_folder() / "checkouts" / run))
 
@@ -287,7 +287,7 @@ def checkout(
 @app.command("raw-hash", rich_help_panel="Tools")
 def raw_hash() -> None:
     """Print a hash of the raw data set that prepare.root names; files that were not touched are not read again."""
-    from pipeline.rawhash import raw_hash as content_hash
+    from pipeline.data.raw_hash import raw_hash as content_hash
 
     _answer({"raw_hash": content_hash(Path(load_params().prepare.root))})
 
@@ -305,8 +305,8 @@ def create_workspace(
 
     Prints where it lies. Run stages there with `python -m pipeline repro`.
     """
+    from pipeline.execution.workspace import create_workspace as create
     from pipeline.overrides import parse_assignment, parse_values
-    from pipeline.workspace import create_workspace as create
 
     overrides = parse_values(values) | dict(parse_assignment(text) for text in settings)
     _answer({"workspace": str(create(run, overrides, revision or None))})
@@ -315,7 +315,7 @@ def create_workspace(
 @workspace_app.command("remove")
 def remove_workspace(run: Annotated[str, typer.Argument(help="name of the run")]) -> None:
     """Remove a run's copy of the repository; its params.yaml and dvc.lock are kept. Prints where."""
-    from pipeline.workspace import remove_workspace as remove
+    from pipeline.execution.workspace import remove_workspace as remove
 
     _answer({"record": str(remove(run))})
 
@@ -323,7 +323,7 @@ def remove_workspace(run: Annotated[str, typer.Argument(help="name of the run")]
 @rows_app.command("open")
 def open_sweep(name: Annotated[str, typer.Argument(help="of the sweep")]) -> None:
     """Find or make the parent run of a sweep. Prints its id."""
-    from pipeline.sweep_rows import open_sweep as open_parent
+    from pipeline.sweeps.rows import open_sweep as open_parent
 
     _answer(open_parent(name))
 
@@ -331,7 +331,7 @@ def open_sweep(name: Annotated[str, typer.Argument(help="of the sweep")]) -> Non
 @rows_app.command("add")
 def add_row(name: Annotated[str, typer.Argument(help="of the sweep")]) -> None:
     """Put the tracked result in this folder under the parent run of a sweep. Prints its id."""
-    from pipeline.sweep_rows import add_row as add
+    from pipeline.sweeps.rows import add_row as add
 
     _answer(add(name))
 
@@ -343,8 +343,8 @@ def close_sweep(
     expected: Annotated[int, typer.Option(help="how many rows there were")],
 ) -> None:
     """Compare the rows of a sweep on val and mark the best one. Fails, after that, where rows are missing."""
-    from pipeline.sweep_rows import close_sweep as close
-    from pipeline.sweep_rows import run_ids_of
+    from pipeline.sweeps.rows import close_sweep as close
+    from pipeline.sweeps.rows import run_ids_of
 
     _answer(close(name, run_ids_of(rows), expected))
 

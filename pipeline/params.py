@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from pipeline.backbones import BACKBONES
 from pipeline.errors import ParamsError
+from pipeline.models.zoo import BACKBONES
 from pipeline.strict_yaml import read_yaml, shorten
 
 PARAMS_FILE = Path("params.yaml")

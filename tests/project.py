@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from pipeline.workspace import KERNELS
+from pipeline.execution.workspace import KERNELS
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "extract_cams", "localize", "evaluate", "report", "track"]
 #: Python that makes Airflow's home in the state folder, for the checkout that is the current folder.
-SET_UP_AIRFLOW = "from pathlib import Path; from pipeline.airflow_home import set_up; set_up(Path.cwd())"
+SET_UP_AIRFLOW = "from pathlib import Path; from pipeline.local.airflow_home import set_up; set_up(Path.cwd())"
 #: Two classes, one epoch of two steps.
 SMALL: dict[str, Any] = {
     "prepare.val_fraction": 0.25,

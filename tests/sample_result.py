@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from pipeline.data.manifest import Dataset, write_dataset
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, write_csv, write_shard
-from pipeline.manifest import Dataset, write_dataset
 from pipeline.params import load_params
 from pipeline.records import Inputs, write_record, write_sealed
 from pipeline.stages import evaluate, localize

@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.errors import ParamsError
 from pipeline.params import Params, TrainParams, load_params
-from pipeline.wsol.losses import REGULARIZERS
+from pipeline.training.losses import REGULARIZERS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -181,7 +181,7 @@ def test_one_entry_makes_a_backbone_that_can_be_chosen_and_built(tree, tmp_path)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     code = """
 from pathlib import Path
-from pipeline.backbones import BACKBONES, Architecture, Backbone, LibraryWeights
+from pipeline.models.zoo import BACKBONES, Architecture, Backbone, LibraryWeights
 BACKBONES["resnet34"] = Backbone(
     Architecture("torchvision_resnet", ("resnet34",)),
     LibraryWeights("torchvision", "resnet34", "IMAGENET1K_V1"),

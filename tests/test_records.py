@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 
 from pipeline import records
+from pipeline.data.manifest import read_dataset
 from pipeline.errors import UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, write_shard
-from pipeline.manifest import read_dataset
 from pipeline.models.localizer import build_localizer, save_localizers
 from pipeline.params import load_params
-from pipeline.provenance import read_result
 from pipeline.records import Inputs, adopt_model, read_record, write_record
 from pipeline.schemas import CAM_SHARD, PER_IMAGE, check_arrays, check_numbers, parse_json, parse_table
 from pipeline.stages import evaluate, extract_cams, localize, report, track, train
+from pipeline.tracking.provenance import read_result
 from tests.full_disk import FullDisk
 from tests.sample_result import CLASSES, write_params, write_result, write_run, write_training
 

@@ -16,25 +16,25 @@ import pytest
 import torch
 import yaml
 
-from pipeline.backbones import BACKBONES
-from pipeline.data.loading import read_squashed
+from pipeline.data.images import read_squashed
+from pipeline.data.manifest import read_dataset
 from pipeline.errors import UserError
 from pipeline.files import file_hash
-from pipeline.manifest import read_dataset
 from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout
 from pipeline.models.backbones import build_backbone
+from pipeline.models.cam import normalize_maps
 from pipeline.models.localizer import load_localizers
+from pipeline.models.zoo import BACKBONES
 from pipeline.overrides import override
 from pipeline.params import Params, load_params
-from pipeline.tracking import LiveRun
-from pipeline.wsol.cam import normalize_maps
+from pipeline.tracking.runs import LiveRun
 from tests.project import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 #: What a preset keeps of its own are networks, heads, losses, erasing, maps and thresholds.
 TINY = {
-    "prepare.dataset": "synthetic", "prepare.root": "pipeline/data/synthetic.py", "prepare.val_fraction": 0.25,
+    "prepare.dataset": "synthetic", "prepare.root": "pipeline/data/sets/synthetic.py", "prepare.val_fraction": 0.25,
     "prepare.synthetic.classes": 2, "prepare.synthetic.train_per_class": 8, "prepare.synthetic.test_per_class": 3,
     "prepare.synthetic.image_size": 48, "train.pretrained": False, "train.resize": 88, "train.crop": 80,
     "train.epochs": 1, "train.batch_size": 4, "train.lr": 1e-4, "train.acol_width": 16, "train.warm_up": 0.5,

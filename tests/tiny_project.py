@@ -13,7 +13,7 @@ WORK = """\
 import os, signal, sys, time
 from pathlib import Path
 
-from pipeline.outcome import leave_outcome, noted
+from pipeline.system.outcome import leave_outcome, noted
 from pipeline.params import load_params
 
 mode = os.environ.get("MODE", "")
@@ -74,7 +74,7 @@ def make_project(folder: Path) -> Path:
     with (folder / ".gitignore").open("a") as stream:
         stream.write(IGNORED)
     (folder / "work.py").write_text(WORK)
-    (folder / "pipeline/promote.py").write_text(PROMOTE)
+    (folder / "pipeline/promotion/commands.py").write_text(PROMOTE)
     (folder / "dvc.yaml").write_text(STAGES)
     git(folder, "init", "--quiet")
     commit(folder)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from airflow.sdk import BaseOperator
 
+from wsol_dags.dvc_graph import read_stages
 from wsol_dags.runtimes import Runtime
-from wsol_dags.stages import read_stages
 
 
 def stage_tasks(runtime: Runtime, checkout: Path, workspace: str) -> tuple[BaseOperator, list[BaseOperator]]:

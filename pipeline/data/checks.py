@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 
 from pipeline import console
-from pipeline.data.loading import decode, read_file
+from pipeline.data.images import decode, read_file
 from pipeline.data.names import alike, path_flaw, shown
 from pipeline.data.source import Sample, Source
 from pipeline.data.tree import NAMED, listed
 from pipeline.errors import DataError
-from pipeline.manifest import SPLITS
+from pipeline.data.manifest import SPLITS
 
 #: A box may reach this many pixels over the image's edge (annotations are rounded); it is clipped.
 TOLERANCE = 1.0

@@ -5,9 +5,9 @@ import json
 import secrets
 from pathlib import Path
 
-from pipeline.airflow_home import USER, airflow_environment, password_file
 from pipeline.errors import UserError
-from pipeline.state import database_uri, state_folder
+from pipeline.local.airflow_home import USER, airflow_environment, password_file
+from pipeline.system.state import database_uri, state_folder
 
 
 def tracking_database() -> str:

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.wsol.erasing import attention_drop_mask, attention_importance, region_drop_mask
-
 #: Name of the module that :func:`insert_after` adds; it holds no parameters and no buffers.
 _NAME = "attention_dropout"
 
@@ -47,7 +45,7 @@ class AttentionDropout(_SelfAttentionDropout):
         self.threshold = threshold
 
     def drop_mask(self, features: Tensor) -> Tensor:
-        """``(N, 1, h, w)``, see :func:`pipeline.wsol.erasing.attention_drop_mask`."""
+        """``(N, 1, h, w)``, see :func:`pipeline.models.attention_dropout.attention_drop_mask`."""
         return attention_drop_mask(features, self.threshold)
 
     def extra_repr(self) -> str:
@@ -59,7 +57,7 @@ class RegionDropout(_SelfAttentionDropout):
     """RDAP: as ADL, but what is dropped is a square of fixed size at the attention's maximum.
 
     Choe et al., "Region-based dropout with attention prior for weakly supervised object localization", Pattern
-    Recognition 2021; :func:`pipeline.wsol.erasing.region_drop_mask` says which reading is built.
+    Recognition 2021; :func:`pipeline.models.attention_dropout.region_drop_mask` says which reading is built.
 
     Args:
         drop_rate: probability of the drop mask.
@@ -71,7 +69,7 @@ class RegionDropout(_SelfAttentionDropout):
         self.size = size
 
     def drop_mask(self, features: Tensor) -> Tensor:
-        """``(N, 1, h, w)``, see :func:`pipeline.wsol.erasing.region_drop_mask`."""
+        """``(N, 1, h, w)``, see :func:`pipeline.models.attention_dropout.region_drop_mask`."""
         return region_drop_mask(features, self.size)
 
     def extra_repr(self) -> str:
@@ -106,3 +104,55 @@ def insert_after(backbone: nn.Module, sites: Sequence[str], make: Callable[[], n
 def _through_child(site: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
     result: Tensor = site.get_submodule(_NAME)(output)
     return result
+
+
+def attention_importance(features: Tensor) -> Tensor:
+    """Sigmoid of the channel mean, ``(N, 1, h, w)``: what ADL multiplies by when it does not drop.
+
+    Choe & Shim, "Attention-based dropout layer for weakly supervised object localization", CVPR 2019, section 3.
+    """
+    return torch.sigmoid(_attention(features)).to(features.dtype)
+
+
+def attention_drop_mask(features: Tensor, threshold: float) -> Tensor:
+    """1 where the channel mean is below ``γ`` times its maximum, else 0, ``(N, 1, h, w)`` (ADL, same section).
+
+    Args:
+        threshold: γ.
+    """
+    attention = _attention(features)
+    return (attention < threshold * attention.amax(dim=(2, 3), keepdim=True)).to(features.dtype)
+
+
+def region_drop_mask(features: Tensor, size: int) -> Tensor:
+    """0 in a square of ``size`` × ``size`` cells around the maximum of the channel mean, else 1, ``(N, 1, h, w)``.
+
+    After Choe et al., "Region-based dropout with attention prior for weakly supervised object localization", Pattern
+    Recognition 2021 (RDAP), which combines ADL's attention with the fixed-size regions of regional dropout. No code of
+    it is public. The reading built here: one square per image; its centre, for an even side the cell right below the
+    centre, is the first maximum in reading order; at the border it is moved inside, so that it always hides
+    ``size²`` cells.
+
+    Raises:
+        ValueError: the square does not fit into the map.
+    """
+    height, width = features.shape[2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"a square of {size} cells does not fit into a map of {height} x {width}")
+    peak = _attention(features).flatten(1).argmax(dim=1)  # (N,)
+    rows = _hidden(peak // width, size, height)
+    columns = _hidden(peak % width, size, width)
+    hidden = rows[:, None, :, None] & columns[:, None, None, :]
+    return (~hidden).to(features.dtype)
+
+
+def _attention(features: Tensor) -> Tensor:
+    """Channel mean ``(N, 1, h, w)``; of features of 16 bits in float32, in which more values are apart."""
+    return features.mean(dim=1, keepdim=True, dtype=torch.promote_types(features.dtype, torch.float32))
+
+
+def _hidden(centre: Tensor, size: int, length: int) -> Tensor:
+    """Which of ``length`` cells lie in the interval of ``size`` around each centre ``(N,)``: ``(N, length)``."""
+    start = (centre - size // 2).clamp(0, length - size)[:, None]
+    cells = torch.arange(length, device=centre.device)
+    return (cells >= start) & (cells < start + size)

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.wsol.cam import class_activation_maps, fuse_maps, normalize_maps
-from pipeline.wsol.erasing import erase_most_discriminative
-from pipeline.wsol.pooling import global_average, global_max, thresholded_average
+from pipeline.models.cam import class_activation_maps, fuse_maps, normalize_maps
+from pipeline.models.pooling import global_average, global_max, thresholded_average
 
 Pool = Callable[[Tensor], Tensor]
 
@@ -141,3 +140,16 @@ def build_head(architecture: Mapping[str, Any], channels: int) -> Head:
         "tap": partial(thresholded_average, threshold=architecture["tap_threshold"]),
     }
     return PooledHead(channels, classes, pools[name])
+
+
+def erase_most_discriminative(features: Tensor, normalized_maps: Tensor, threshold: float) -> Tensor:
+    """Zero the features of every channel where the first branch's map is at least ``δ``: what the second one sees.
+
+    Zhang et al., "Adversarial complementary learning for weakly supervised object localization", CVPR 2018, section
+    3. Gradients flow through the features that are left, none through the maps.
+
+    Args:
+        normalized_maps: ``(N, h, w)`` in [0, 1]; a NaN erases nothing.
+        threshold: δ.
+    """
+    return features.masked_fill((normalized_maps.detach() >= threshold)[:, None], 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.wsol.maps import FRAME, normalize_map, resize_map
+from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 
 #: Images per group, and the longer side of each picture in pixels.
 PER_GROUP = 4

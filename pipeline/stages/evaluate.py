@@ -12,8 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import console
-from pipeline.data.loading import read_mask
-from pipeline.evaluation import ScoredImage, SplitScorer, gaussian_threshold
+from pipeline.data.images import read_mask
+from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
+from pipeline.evaluation.boxes import to_protocol
+from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
+from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
 from pipeline.files import (
     BOXES,
     CAMS,
@@ -25,12 +28,9 @@ from pipeline.files import (
     write_json,
     write_parquet,
 )
-from pipeline.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.params import Params
 from pipeline.records import Inputs, write_record
 from pipeline.schemas import BOX_SHARD, CAM_SHARD, Threshold
-from pipeline.wsol.boxes import to_protocol
-from pipeline.wsol.maps import FRAME, normalize_map, resize_map
 
 #: Columns of per_image.parquet; those that do not apply to a data set are null.
 COLUMNS = ("image_id", "split", "label", "top5", "top1_correct", "top5_correct", "box", "iou", "center_gaussian_iou",

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import console
-from pipeline.data.loading import batches
+from pipeline.cams.extractor import Extractor, Views
+from pipeline.cams.foreground import Foreground
+from pipeline.data.images import batches
+from pipeline.data.manifest import Dataset, read_dataset
 from pipeline.files import CAMS, MODELS, PREPARED, SHARD_SIZE, replacing_folder, write_shard
-from pipeline.manifest import Dataset, read_dataset
-from pipeline.models.foreground import Foreground
 from pipeline.models.localizer import Localizer, device, load_localizers
-from pipeline.models.maps import Extractor, Views
 from pipeline.params import Params
 from pipeline.records import Inputs, write_record
 

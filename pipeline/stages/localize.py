@@ -14,7 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import console
+from pipeline.data.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.errors import UserError
+from pipeline.evaluation.boxes import (
+    iou,
+    largest_box,
+    largest_boxes,
+    quantize,
+    standard_value,
+    threshold_level,
+    to_image,
+    to_protocol,
+)
+from pipeline.evaluation.metrics import ThresholdCurve
+from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.files import (
     BOXES,
     CAMS,
@@ -26,22 +39,9 @@ from pipeline.files import (
     write_parquet,
     write_shard,
 )
-from pipeline.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.params import Params
 from pipeline.records import Inputs, write_record
 from pipeline.schemas import CAM_SHARD
-from pipeline.wsol.boxes import (
-    iou,
-    largest_box,
-    largest_boxes,
-    quantize,
-    standard_value,
-    threshold_level,
-    to_image,
-    to_protocol,
-)
-from pipeline.wsol.maps import FRAME, normalize_map, resize_map
-from pipeline.wsol.metrics import ThresholdCurve
 
 #: IoU criterion by which the threshold is chosen.
 DELTA = 0.5

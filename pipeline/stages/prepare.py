@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from pipeline import console
-from pipeline.data import cub, synthetic
 from pipeline.data.checks import Inspected, check_splits, inspect_images
 from pipeline.data.equal_images import find_equal, warn_of_equal
+from pipeline.data.manifest import SPLITS, Dataset, write_dataset
+from pipeline.data.sets import cub, synthetic
 from pipeline.data.source import Sample, Source
 from pipeline.data.splits import set_aside
 from pipeline.data.tree import files_below
 from pipeline.files import PREPARED, replacing_folder
-from pipeline.manifest import SPLITS, Dataset, write_dataset
 from pipeline.params import Params, PrepareParams
 from pipeline.records import write_record
 

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import console
-from pipeline.data.loading import read_image
+from pipeline.data.images import read_image
+from pipeline.data.manifest import Dataset, ImageRow, read_dataset
+from pipeline.evaluation.score_maps import FRAME
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, reading, replacing_folder, write_bytes
-from pipeline.manifest import Dataset, ImageRow, read_dataset
 from pipeline.params import Params, replaced
 from pipeline.records import Inputs, write_record
 from pipeline.report.figures import threshold_figure, training_figure
@@ -21,7 +22,6 @@ from pipeline.report.gallery import Example, choose, chosen_maps, corner_and_siz
 from pipeline.report.page import render
 from pipeline.results import read_history, read_metrics, read_threshold_curve, read_training
 from pipeline.schemas import CAM_SHARD, PER_IMAGE, PREDICTIONS, parse_table
-from pipeline.wsol.maps import FRAME
 
 SPLIT = "test"
 #: The settings shown: those that dvc.yaml lists for this stage, so that the page is made anew when one changes.

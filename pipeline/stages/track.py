@@ -16,15 +16,15 @@ import yaml
 
 from pipeline import console
 from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, RECORD, REPORT
-from pipeline.mlflow_client import shown_tracking_uri
 from pipeline.params import PARAMS_FILE, Params, replaced
-from pipeline.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
 from pipeline.records import Inputs, Training
 from pipeline.results import read_history, read_metrics, read_threshold_curve
-from pipeline.state import checkpoints_folder
 from pipeline.system.dvc import LOCK, PIPELINE
 from pipeline.system.git import GitError
-from pipeline.tracking import Point, Row, open_row, training_points
+from pipeline.system.state import checkpoints_folder
+from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
+from pipeline.tracking.runs import Point, Row, open_row, training_points
+from pipeline.tracking.server import shown_tracking_uri
 
 #: Identifier of the Airflow run that this command belongs to.
 AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"

@@ -15,19 +15,20 @@ import pandas as pd
 import torch
 
 from pipeline import console
-from pipeline.backbones import BACKBONES
+from pipeline.data.manifest import Dataset, read_dataset
 from pipeline.errors import DataError
 from pipeline.files import MODELS, PREPARED, file_hash, replacing_files, write_csv
-from pipeline.manifest import Dataset, read_dataset
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
-from pipeline.models.backbones import check_region_fits, load_pretrained
+from pipeline.models.backbones import check_region_fits
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
+from pipeline.models.pretrained import load_pretrained
+from pipeline.models.zoo import BACKBONES
 from pipeline.params import Params, TrainParams
 from pipeline.records import Inputs, write_record, write_sealed
-from pipeline.tracking import LiveRun, live_run
+from pipeline.tracking.runs import LiveRun, live_run
+from pipeline.training.checkpoint import Checkpoint, train_key
 from pipeline.training.distributed import process_group, rank
-from pipeline.training.loop import Trainer
-from pipeline.training.resume import Checkpoint, train_key
+from pipeline.training.trainer import Trainer
 from pipeline.training.validation import LabelledImages
 
 #: Columns of history.csv, one row per epoch.
@@ -131,7 +132,7 @@ def _initial_network(architecture: dict[str, Any], params: Params) -> Localizer:
     if settings.erasing == "adl":
         insert_after(network.backbone, sites, lambda: AttentionDropout(settings.dropout_rate, settings.adl_threshold))
     if settings.erasing == "rdap":
-        check_region_fits(network.backbone, settings)
+        check_region_fits(network.backbone, settings.backbone, settings.crop, settings.rdap_size)
         insert_after(network.backbone, sites, lambda: RegionDropout(settings.dropout_rate, settings.rdap_size))
     return network
 

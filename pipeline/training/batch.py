@@ -9,8 +9,8 @@ from torch import Tensor
 from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams
-from pipeline.wsol.erasing import cutmix, hide_and_seek
-from pipeline.wsol.losses import regularized_cross_entropy
+from pipeline.training.erasing import cutmix, hide_and_seek
+from pipeline.training.losses import regularized_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from pipeline.backbones import BACKBONES
 from pipeline.models.localizer import Localizer
+from pipeline.models.zoo import BACKBONES
 from pipeline.params import TrainParams
 
 #: One cycle (Smith, 2018) with the values of ``torch.optim.lr_scheduler.OneCycleLR``: share of the steps in which the

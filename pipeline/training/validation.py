@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.loading import batches
+from pipeline.data.images import batches
 from pipeline.models.localizer import Localizer, device
 from pipeline.models.precision import at_least_float32, autocast
 from pipeline.params import TrainParams

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.data.checks import check_splits, inspect_images
-from pipeline.data.cub import read_source
+from pipeline.data.sets.cub import read_source
 from pipeline.data.source import Sample, Source
-from pipeline.data.loading import read_image, read_mask
+from pipeline.data.images import read_image, read_mask
 from pipeline.errors import DataError
 from tests.data.hostile import READ, REFUSED, SPECIAL, encoded, turned
 from tests.data.make_cub import write_cub

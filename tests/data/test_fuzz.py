@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from pipeline.data.checks import inspect_images
-from pipeline.data.cub import read_source
-from pipeline.data.loading import read_image, read_mask
+from pipeline.data.sets.cub import read_source
+from pipeline.data.images import read_image, read_mask
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError, UserError
 from pipeline.files import PREPARED
 from pipeline.params import load_params
-from pipeline.scoring import Protocol, score
+from pipeline.scoring.score import Protocol, score
 from pipeline.stages import prepare
-from pipeline.truth import read_text_boxes, read_text_masks
+from pipeline.scoring.truth import read_text_boxes, read_text_masks
 from tests.data.hostile import PHOTO, READ, encoded
 from tests.data.make_cub import write_cub
 from tests.sample_result import write_params

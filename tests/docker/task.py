@@ -7,8 +7,8 @@ from typing import Any
 from tests.project import ROOT
 
 sys.path.insert(0, str(ROOT / "dags"))
-from wsol_dags.containers import Settings
-from wsol_dags.docker_runtime import DockerRuntime
+from wsol_dags.runtimes.containers import Settings
+from wsol_dags.runtimes.docker import DockerRuntime
 
 
 def run_task(name: str, arguments: list[str], folder: str, gpus: int = 0, **variables: str) -> Any:

@@ -176,7 +176,7 @@ def test_a_task_that_prints_its_secret_shows_stars(stack, monkeypatch):
     """In the task's log Airflow masks what the runtime read as a secret."""
     secret = stack.secret("mlflow", "mlflow/admin_password")
     code = (
-        "from wsol_dags.docker_runtime import read_secrets; from airflow.sdk.log import redact; "
+        "from wsol_dags.runtimes.docker import read_secrets; from airflow.sdk.log import redact; "
         "read = read_secrets('/run/wsol/tasks'); print(redact('<' + read['MLFLOW_TRACKING_PASSWORD'] + '>', 'x'))"
     )
     command = ["exec", "-T", "-e", "PYTHONPATH=/opt/wsol/dags", "scheduler", "python", "-c", code]

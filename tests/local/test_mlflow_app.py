@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import dashboards
-from pipeline.airflow_home import airflow_home, password_file
-from pipeline.local import mlflow_home
-from pipeline.mlflow_client import client, experiment_id
+from pipeline.local import mlflow_home, pages
+from pipeline.local.airflow_home import airflow_home, password_file
 from pipeline.system.locks import exclusive_lock
+from pipeline.tracking.server import client, experiment_id
 from tests.servers import free_port
 
 PASSWORD = "of-this-test"
@@ -38,9 +37,9 @@ def page(tmp_path_factory, empty_database):
         url = f"http://127.0.0.1:{port}"
         with (
             exclusive_lock(folder / "lock", "it") as lock,
-            dashboards._running([dashboards._mlflow(port)], lock) as processes,
+            pages._running([pages._mlflow(port)], lock) as processes,
         ):
-            dashboards._wait_until_up([f"{url}/health"], processes)
+            pages._wait_until_up([f"{url}/health"], processes)
             yield SimpleNamespace(url=url, state=state, outside=outside)
 
 

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
+from pipeline.models.attention_dropout import (
+    AttentionDropout,
+    RegionDropout,
+    attention_drop_mask,
+    attention_importance,
+    insert_after,
+    region_drop_mask,
+)
 from pipeline.models.backbones import build_backbone
-from pipeline.wsol.erasing import attention_drop_mask, attention_importance, region_drop_mask
 
 KINDS = {
     "ADL": (lambda rate: AttentionDropout(rate, 0.8), lambda features: attention_drop_mask(features, 0.8)),

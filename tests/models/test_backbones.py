@@ -15,10 +15,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.backbones import BACKBONES
 from pipeline.errors import TransientError, UserError
-from pipeline.models import architectures, backbones, weights
-from pipeline.models.backbones import build_backbone, channels, load_pretrained
+from pipeline.models import architectures, backbones
+from pipeline.models import pretrained as weights
+from pipeline.models.backbones import build_backbone, channels
+from pipeline.models.pretrained import load_pretrained
+from pipeline.models.zoo import BACKBONES
 
 #: Channels, and the side of the map at 224 with strides 16 and 8.
 EXPECTED = {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pipeline.models.cam import normalize_maps
 from pipeline.models.heads import AcolHead, ConvHead, build_head
-from pipeline.wsol.cam import normalize_maps
 
 ARCHITECTURE = {"backbone": "resnet18", "classes": 3, "tap_threshold": 0.5, "acol_threshold": 0.6, "acol_width": 5}
 HEADS = ("gap", "gmp", "tap", "conv", "acol")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.manifest import read_dataset
 from pipeline.errors import DataError
+from pipeline.execution.preflight import check_inputs, warn_of_equal_images
 from pipeline.files import PREPARED, read_json
-from pipeline.manifest import read_dataset
 from pipeline.params import load_params
-from pipeline.preflight import check_inputs, warn_of_equal_images
 from pipeline.stages import prepare
 from tests.data.make_cub import CLASSES, write_cub
 from tests.sample_result import write_params

@@ -12,11 +12,11 @@ from mlflow import MlflowClient
 
 from pipeline.errors import TransientError, UserError
 from pipeline.files import CAMS, MODELS, REPORT
-from pipeline.mlflow_client import tracking_uri
 from pipeline.params import load_params
-from pipeline.promote import promote
+from pipeline.promotion.commands import promote
 from pipeline.stages import evaluate, track
-from pipeline.tracking import live_run
+from pipeline.tracking.runs import live_run
+from pipeline.tracking.server import tracking_uri
 from tests.sample_result import (
     EPOCHS,
     history_row,

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import TransientError, UserError
-from pipeline.mlflow_client import clear_errors, client, experiment_id, patience
+from pipeline.tracking.server import clear_errors, client, experiment_id, patience
 from tests.servers import free_port
 
 HTML = b"<!DOCTYPE html><html><title>Sign in</title></html>"

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.models.adversarial_erasing import erase_found
 from pipeline.training.batch import Batch, erased, loss_terms
-from pipeline.wsol.erasing import cutmix, hide_and_seek
+from pipeline.training.erasing import cutmix, hide_and_seek
 from tests.training.trainings import settings, small_network, small_trainer
 
 LABELS, OTHERS = torch.tensor([0, 2, 1]), torch.tensor([3, 0, 1])

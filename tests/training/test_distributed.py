@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from pipeline import cli
 from pipeline.errors import UserError
 from pipeline.training import distributed
-from pipeline.training.loop import Trainer
-from pipeline.training.resume import Checkpoint
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.trainer import Trainer
 from tests.training.trainings import ROOT, settings, small_network, two_colours
 
 #: What each process runs: the losses of a training in float64, without batch norm.

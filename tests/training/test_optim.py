@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipeline.backbones import BACKBONES
 from pipeline.models.localizer import build_localizer
+from pipeline.models.zoo import BACKBONES
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from tests.training.trainings import settings, small_network
 

@@ -11,8 +11,8 @@ from torch import nn
 from pipeline.models.heads import build_head
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams, load_params
-from pipeline.training.loop import Trainer
-from pipeline.training.resume import Checkpoint
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.trainer import Trainer
 from pipeline.training.validation import LabelledImages
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""Scripts that write the tables and pictures of the documents."""

@@ -1,0 +1,1 @@
+"""Map methods: from a trained network and a batch of images to maps."""

@@ -1,0 +1,1 @@
+"""From maps to boxes and accuracies: arrays in, numbers out; nothing else of the pipeline is imported."""

@@ -1,0 +1,197 @@
+"""Scoring one split, image by image: everything ``metrics.json`` says of it. It scores; it chooses nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation import boxes as geometry
+from pipeline.evaluation.bootstrap import interval
+from pipeline.evaluation.metrics import (
+    PixelAveragePrecision,
+    ThresholdCurve,
+    background_share,
+    coverage,
+    percent,
+    predictive_entropy,
+    top_k_correct,
+)
+from pipeline.evaluation.score_maps import FRAME, gaussian_map
+
+#: Standard deviation of the centred Gaussian, in pixels of the protocol's frame.
+GAUSSIAN_SIGMA = 56.0
+#: Grey value that its thresholds are a fraction of: its peak.
+GAUSSIAN_STANDARD = 255.0
+#: IoU criterion of Top-1 and Top-5 localization.
+DELTA = 0.5
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image with all that is known of it; boxes and masks in the protocol's frame.
+
+    Attributes:
+        score_map: ``(224, 224)`` in [0, 1], of the true class.
+        level_boxes: ``(256, 4)``, the map's largest box at every level.
+        standard: grey value that thresholds are a fraction of.
+        true_boxes: ``(m, 4)``, none where the image has no boxes.
+        mask, ignored, part: ``(224, 224)``, or None.
+    """
+
+    image_id: str
+    label: int
+    logits: NDArray[np.floating]
+    score_map: NDArray[np.float64]
+    level_boxes: NDArray[np.int16]
+    standard: float
+    true_boxes: NDArray[np.int64]
+    mask: NDArray[np.bool_] | None
+    ignored: NDArray[np.bool_] | None
+    part: NDArray[np.bool_] | None
+
+
+def gaussian_boxes() -> NDArray[np.int16]:
+    """The centred Gaussian's largest box at every level, ``(256, 4)``, in the protocol's frame."""
+    return geometry.largest_boxes(geometry.quantize(gaussian_map(FRAME, GAUSSIAN_SIGMA)))
+
+
+def gaussian_threshold(truths: Iterable[NDArray[np.int64]], interval: float) -> float:
+    """The threshold that the centred Gaussian would be deployed with: chosen as ``localize`` chooses a method's.
+
+    Args:
+        truths: true boxes ``(m, 4)`` of every image of val, in the protocol's frame.
+        interval: spacing of the thresholds tried.
+    """
+    boxes, curve = gaussian_boxes(), ThresholdCurve(interval, (DELTA,))
+    for truth in truths:
+        curve.add(geometry.iou(boxes, truth).max(axis=1), GAUSSIAN_STANDARD)
+    return float(curve.best_thresholds()[0])
+
+
+class SplitScorer:
+    """Metrics of one split, holding a few numbers per image and no map.
+
+    Args:
+        tau: the threshold in use.
+        gaussian_tau: that of the centred Gaussian, see :func:`gaussian_threshold`.
+        deltas: the IoU criteria.
+        interval: spacing of the thresholds that the oracles try.
+    """
+
+    def __init__(self, tau: float, gaussian_tau: float, deltas: tuple[float, ...], interval: float) -> None:
+        self.tau, self.deltas, self.interval = tau, deltas, interval
+        self.single, self.every, self.gaussian = (ThresholdCurve(interval, deltas) for _ in range(3))
+        self.pixels = PixelAveragePrecision(interval)
+        self.gaussian_boxes = gaussian_boxes()
+        self.gaussian_level = geometry.threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, image: ScoredImage) -> None:
+        """Count one image."""
+        logits, label = image.logits[None], np.array([image.label])
+        level = geometry.threshold_level(self.tau, image.standard)
+        row: dict[str, Any] = {
+            "image_id": image.image_id,
+            "label": image.label,
+            "top5": np.argsort(-image.logits, kind="stable")[:5].tolist(),
+            "top1_correct": bool(top_k_correct(logits, label, 1)[0]),
+            "top5_correct": bool(top_k_correct(logits, label, 5)[0]),
+            "entropy": float(predictive_entropy(logits)[0]),
+            "box": image.level_boxes[level].tolist(),
+        }
+        grey = geometry.quantize(image.score_map)
+        row |= self._localization(image, grey, level) | self._segmentation(image, grey > level)
+        self.rows.append(row)
+
+    def _localization(self, image: ScoredImage, grey: NDArray[np.uint8], level: int) -> dict[str, float]:
+        truth = image.true_boxes
+        if not len(truth):
+            return {}
+        overlaps = geometry.iou(image.level_boxes, truth).max(axis=1)
+        self.single.add(overlaps, image.standard)
+        self.every.add(geometry.best_iou_per_level(grey, truth), image.standard)
+        blind = geometry.iou(self.gaussian_boxes, truth).max(axis=1)
+        self.gaussian.add(blind, GAUSSIAN_STANDARD)
+        whole = np.array([[0, 0, FRAME - 1, FRAME - 1]])
+        return {
+            "iou": float(overlaps[level]),
+            "center_gaussian_iou": float(blind[self.gaussian_level]),
+            "full_image_iou": float(geometry.iou(whole, truth).max()),
+        }
+
+    def _segmentation(self, image: ScoredImage, foreground: NDArray[np.bool_]) -> dict[str, float]:
+        if image.mask is None:
+            return {}
+        self.pixels.add(image.score_map, image.mask, image.ignored)
+        covered = {
+            "object_coverage": coverage(foreground, image.mask),
+            "background_share": background_share(foreground, image.mask),
+        }
+        return covered if image.part is None else covered | {"part_coverage": coverage(foreground, image.part)}
+
+    def metrics(self, *, tau_chosen_here: bool = False) -> dict[str, float]:
+        """All metrics that apply to this split, percentages 0–100, entropy in nats.
+
+        Args:
+            tau_chosen_here: the threshold is the best one for these very images. Accuracies at it are then biased
+                upwards, and no interval around them is given: it would be read as that of other images.
+        """
+        result = {
+            "images": float(len(self.rows)),
+            "entropy": float(self._column("entropy").mean()),
+            **_with_interval("cls_top1", self._column("top1_correct")),
+            **_with_interval("cls_top5", self._column("top5_correct")),
+        }
+        if self.single.images == len(self.rows):
+            boxes = self._box_metrics()
+            result |= {k: v for k, v in boxes.items() if not (tau_chosen_here and k.endswith(("_low", "_high")))}
+        if all("object_coverage" in row for row in self.rows):
+            result |= {"pxap": self.pixels.value(), "pxap_interval": self.interval}
+        for name in ("part_coverage", "object_coverage", "background_share"):
+            if all(name in row for row in self.rows):
+                result[name] = float(np.nanmean(self._column(name)))
+        return result
+
+    def _box_metrics(self) -> dict[str, float]:
+        overlaps = self._column("iou")
+        hit = overlaps >= DELTA
+        best, every = self.single.max_box_acc(), self.every.max_box_acc()
+        result = {
+            **_with_interval("top1_loc_iou50", hit & self._column("top1_correct")),
+            **_with_interval("top5_loc_iou50", hit & self._column("top5_correct")),
+            "mean_iou": percent(overlaps),
+            "max_box_acc_v2": float(every.mean()),
+            "full_image_iou50": percent(self._column("full_image_iou") >= DELTA),
+        }
+        for i, suffix in enumerate(suffixes(self.deltas)):
+            result |= {
+                **_with_interval(f"gt_known_{suffix}", overlaps >= self.deltas[i]),
+                f"max_box_acc_{suffix}": best[i],
+                f"oracle_threshold_{suffix}": self.single.best_thresholds()[i],
+                f"max_box_acc_v2_{suffix}": every[i],
+                f"center_gaussian_max_box_acc_{suffix}": self.gaussian.max_box_acc()[i],
+            }
+        return {name: float(value) for name, value in result.items()}
+
+    def curve(self) -> Mapping[str, NDArray[np.float64]]:
+        """GT-known localization at every threshold, one array ``(T,)`` per IoU criterion; empty without boxes."""
+        if self.single.images != len(self.rows):
+            return {}
+        accuracies = self.single.accuracies()
+        return {f"gt_known_{suffix}": accuracies[i] for i, suffix in enumerate(suffixes(self.deltas))}
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return np.array([row[name] for row in self.rows])
+
+
+def _with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
+    """An accuracy with the ends of its 95 % interval (see :func:`pipeline.evaluation.bootstrap.interval`)."""
+    low, high = interval(hits)
+    return {name: percent(hits), f"{name}_low": low, f"{name}_high": high}
+
+
+def suffixes(deltas: tuple[float, ...]) -> list[str]:
+    """``iou30``, ``iou50`` …, as metrics are named."""
+    return [f"iou{round(100 * delta)}" for delta in deltas]

@@ -1,0 +1,1 @@
+"""Running the stages: here, in a workspace, again, elsewhere."""

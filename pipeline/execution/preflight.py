@@ -1,0 +1,169 @@
+"""What can be checked before DVC starts. DVC removes a stage's outputs before it runs it, so the earlier the better."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.data.sets.cub import check_layout
+from pipeline.data.tree import files_below
+from pipeline.errors import DataError, UserError
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json, weights_file
+from pipeline.params import Params, TrainParams
+from pipeline.schemas import DatasetFacts, Facts
+from pipeline.system.git import GitError, head, toplevel
+from pipeline.system.state import state_folder
+
+OUTPUTS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
+
+
+class _Known(Facts):
+    """Of ``models/training.json``, also where an earlier version wrote it: content by path."""
+
+    weights: dict[str, str] = Field(default_factory=dict)
+
+
+def check_inputs(params: Params) -> None:
+    """Check the inputs that parameters name, and that every output can be written.
+
+    Raises:
+        DataError: the raw data is missing, has another layout, or holds what DVC cannot follow.
+        UserError: the folder is part of a larger repository or has no commit, pretrained weights are missing, damaged,
+            of another network or have changed, the backbone lacks layers that are to be read or has a smaller map than
+            what is to be dropped, or an output folder cannot be written.
+    """
+    check_place(Path.cwd(), state_folder())
+    check_repository(Path.cwd())
+    check_writable(state_folder())
+    _check_data(params)
+    if isinstance(params.train.pretrained, str):
+        _check_weights(weights_file(params.train.pretrained), params.train)
+    if params.extract_cams.method == "ddt" or params.train.erasing == "rdap":
+        _check_backbone(params)
+    for folder in OUTPUTS:
+        check_writable(folder)
+
+
+def check_place(*folders: Path) -> None:
+    """Refuse paths that a tool would take for something else.
+
+    Raises:
+        UserError: a path holds characters without a shape or braces, or the interpreter's cannot stand in PATH.
+    """
+    for folder in folders:
+        # DVC takes what stands in braces for the name of a value.
+        if odd := [character for character in str(folder) if not character.isprintable() or character in "{}"]:
+            raise UserError(f"{str(folder)!r}: a path with {odd[0]!a} cannot be used; rename that folder.")
+    # MLflow makes a folder of the name as its address spells it.
+    if odd := [character for character in str(state_folder()) if character in "%?"]:
+        raise UserError(
+            f"{state_folder()}: the database of MLflow cannot lie in a folder with {odd[0]!r} in its path; rename that "
+            "folder, or name another by WSOL_STATE."
+        )
+    if os.pathsep in str(Path(sys.executable).parent):
+        raise UserError(
+            f"{Path(sys.executable).parent}: a folder whose name holds {os.pathsep!r} cannot stand in PATH, where the "
+            "stages find their interpreter; rename that folder."
+        )
+
+
+def check_repository(folder: Path) -> None:
+    """Refuse a checkout that DVC or workspaces cannot work with.
+
+    Raises:
+        UserError: the folder lies inside of a larger repository, or nothing was committed in it yet.
+    """
+    try:
+        top, commit = toplevel(folder), head(folder)
+    except GitError:
+        return  # `track` says what it could not record, and DVC and workspaces what they need
+    if top.resolve() != folder.resolve():
+        raise UserError(
+            f"{folder} is a folder of the repository {top}. Workspaces are copies of a whole repository: give the "
+            "project one of its own, for example with `git init` in this folder."
+        )
+    if not commit:
+        raise UserError(f"nothing was committed yet in {folder}: `git add --all`, `git commit`, then run again.")
+
+
+def _check_weights(path: Path, settings: TrainParams) -> None:
+    """DVC knows weights by their path alone: it would take the model of the old content for that of the new."""
+    facts, content = MODELS / "training.json", file_hash(path)
+    known = read_json(facts, _Known).weights.get(str(path)) if facts.exists() else None
+    if known not in (None, content):
+        raise UserError(
+            f"train.pretrained: {path} has changed since the model in {MODELS} was trained from it. DVC knows weights "
+            "by their path and would not train again: give the new file another name, or bring the old one back."
+        )
+    if known is None:
+        _check_fit(settings)
+
+
+def _check_fit(settings: TrainParams) -> None:
+    """Read the weights before DVC removes the old model; those that a model was trained from have been read."""
+    from pipeline.models.backbones import build_backbone
+    from pipeline.models.pretrained import load_pretrained
+
+    load_pretrained(build_backbone(settings.backbone, settings.stride), settings.backbone, settings.pretrained)
+
+
+def _check_backbone(params: Params) -> None:
+    """Its layers are read after the training, which may take days, its map when DVC has removed the old model."""
+    import torch
+
+    from pipeline.cams.foreground import named_layers
+    from pipeline.models.backbones import build_backbone, check_region_fits
+
+    with torch.device("meta"):
+        backbone = build_backbone(params.train.backbone, params.train.stride)
+    if params.extract_cams.method == "ddt":
+        named_layers(backbone, [layer for layer, _ in params.extract_cams.ddt_sources])
+    if params.train.erasing == "rdap":
+        check_region_fits(backbone, params.train.backbone, params.train.crop, params.train.rdap_size)
+
+
+def _check_data(params: Params) -> None:
+    root = Path(params.prepare.root)
+    if not root.exists():
+        raise DataError(
+            f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml to where the raw data set lies "
+            f"(prepare.dataset is {params.prepare.dataset})."
+        )
+    refuse_outputs_inside(root, Path.cwd())
+    files_below(root)
+    if params.prepare.dataset == "cub":
+        check_layout(root)
+
+
+def warn_of_equal_images() -> None:
+    """Say again what ``prepare`` found in the data set that it has read last, where it has read one."""
+    from pipeline.data.equal_images import warn_of_equal  # imports pandas
+
+    with suppress(UserError):
+        warn_of_equal(read_json(PREPARED / "dataset.json", DatasetFacts).equal_images)
+
+
+def refuse_outputs_inside(root: Path, checkout: Path) -> None:
+    """Raise DataError where raw data would hold what the pipeline writes, or lie in it: it would be its own input."""
+    kept = [checkout.resolve() / path for path in (*OUTPUTS, Path(".git"), Path(".dvc"))]
+    place = (checkout / root).resolve()
+    for path in (*kept, state_folder().resolve()):
+        if path.is_relative_to(place):
+            raise DataError(
+                f"prepare.root: {root} holds {path}, which the pipeline writes. Give the folder of the data set itself."
+            )
+    for path in kept:
+        if place.is_relative_to(path):
+            raise DataError(f"prepare.root: {root} lies in {path}, which the pipeline writes. Give another place.")
+
+
+def check_writable(folder: Path) -> None:
+    """A stage replaces this folder, so it must be one (or nothing yet), in a place that can be written."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "is not writable" if place.is_dir() else "is a file where a folder is needed"
+        raise UserError(f"{place.absolute()} {reason}, so {folder} cannot be written; nothing was run or changed.")

@@ -1,0 +1,1 @@
+"""Which run's model is the champion."""

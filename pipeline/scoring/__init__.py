@@ -1,0 +1,1 @@
+"""The standalone `score` command: maps from anywhere, scored by the field's protocol."""

@@ -1,0 +1,1 @@
+"""Searches over settings, and the MLflow run that holds their trials."""

@@ -1,0 +1,224 @@
+"""The operators of the `docker` runtime with a stand-in for the engine."""
+
+from types import SimpleNamespace
+
+import pytest
+import requests
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from docker.errors import APIError, NotFound
+from docker.types import HostConfig
+from wsol_dags.runtimes import docker
+from wsol_dags.runtimes.containers import Settings
+from wsol_dags.runtimes.docker import DockerRuntime
+from wsol_dags.stage_tasks import stage_tasks
+
+from tests.project import ROOT
+
+TASK = SimpleNamespace(dag_id="d", run_id="run 1", task_id="train", map_index=-1)
+CONTEXT = {
+    "run_id": "run 1", "ti": TASK, "dag": SimpleNamespace(params={"revision": None}), "params": {"revision": None},
+    "dag_run": SimpleNamespace(run_type="manual", conf={}),
+}  # fmt: skip
+VARIABLES = {"WSOL_IMAGE": "wsol/pipeline:1", "WSOL_WORK": "work", "WSOL_RAW": "raw", "WSOL_NETWORK": "tasks",
+             "WSOL_SHM_MIB": "64", "WSOL_TASK_MLFLOW_TRACKING_URI": "http://mlflow:5000"}  # fmt: skip
+
+
+def answer(status, message):
+    response = requests.Response()
+    response.status_code = status
+    return response, message
+
+
+class Engine:
+    """Answers as docker's client does; remembers what it was asked."""
+
+    def __init__(self, lines=(), status=0, start_error=None):
+        self.lines, self.status, self.start_error = lines, status, start_error
+        self.calls = []
+
+    def create_host_config(self, **kwargs):
+        return HostConfig(version="1.41", **kwargs)
+
+    def create_container(self, **kwargs):
+        self.created = kwargs
+        return {"Id": "abc"}
+
+    def images(self, name):
+        return [name]
+
+    def attach(self, container, **_):
+        return iter([line.encode() + b"\n" for line in self.lines])
+
+    def start(self, container):
+        if self.start_error:
+            raise self.start_error
+
+    def wait(self, container):
+        return {"Error": None, "StatusCode": self.status}
+
+    def stop(self, container, timeout):
+        self.calls.append(("stop", container, timeout))
+
+    def remove_container(self, container, force):
+        self.calls.append(("remove", container))
+        if container != "abc":
+            response, message = answer(404, "no such container")
+            raise NotFound(message, response, message)
+
+
+def operator(monkeypatch, engine, gpus=0, arguments=("repro", "--single-item", "train"), **variables):
+    monkeypatch.setattr(docker.DockerHook, "api_client", engine)
+    settings = Settings.from_environment(VARIABLES | variables)
+    return DockerRuntime(settings).command(list(arguments), "/srv/wsol/w", gpus, task_id="train")
+
+
+def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
+    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_text("planted\n")
+    engine = Engine(["working", '{"stage": "train"}', "noise"])
+    task = operator(monkeypatch, engine, WSOL_SECRETS=str(tmp_path))
+    assert task.execute(CONTEXT) == {"stage": "train"}
+    made = engine.created
+    assert made["image"] == "wsol/pipeline:1"
+    assert made["entrypoint"] == ["python", "-u", "-m", "pipeline"]
+    assert made["command"] == ["repro", "--single-item", "train"]
+    assert made["working_dir"] == "/srv/wsol/w"
+    assert made["user"] is None, "the image's own, which is not root"
+    assert made["environment"] == {
+        "WSOL_STATE": "/srv/wsol/state", "MLFLOW_TRACKING_URI": "http://mlflow:5000", "WSOL_AIRFLOW_RUN": "run 1",
+        "MLFLOW_TRACKING_PASSWORD": "planted",
+    }  # fmt: skip
+    host = made["host_config"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Tmpfs"] == {"/tmp": ""}
+    assert host["NetworkMode"] == "tasks"
+    assert host["ShmSize"] == 64 * 2**20
+    assert [(m["Type"], m["Source"], m["Target"], m["ReadOnly"]) for m in host["Mounts"]] == [
+        ("volume", "work", "/srv/wsol", False), ("volume", "raw", "/srv/raw", True),
+    ]  # fmt: skip
+    assert "DeviceRequests" not in host
+    assert ("remove", "abc") in engine.calls
+
+
+def test_a_command_that_needs_no_secrets_gets_none(monkeypatch, tmp_path):
+    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_text("planted")
+    engine = Engine()
+    monkeypatch.setattr(docker.DockerHook, "api_client", engine)
+    settings = Settings.from_environment(VARIABLES | {"WSOL_SECRETS": str(tmp_path)})
+    DockerRuntime(settings).command(["check"], "/srv/wsol/w", secrets=False, task_id="train").execute(CONTEXT)
+    assert "planted" not in str(engine.created)
+    assert engine.created["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+
+
+def test_only_stages_that_speak_with_mlflow_get_secrets():
+    runtime = DockerRuntime(Settings.from_environment(VARIABLES | {"WSOL_SECRETS": "/run/wsol/tasks"}))
+    with DAG("d", schedule=None) as dag:
+        stage_tasks(runtime, ROOT, "w")
+        runtime.create_workspace({}, task_id="create")
+        runtime.remove_workspace(task_id="remove")
+    assert {task.task_id for task in dag.tasks if task._settings.secrets} == {"train", "track"}
+
+
+def test_nothing_secret_is_in_a_template_field(monkeypatch, tmp_path):
+    (tmp_path / "TOKEN").write_text("planted")
+    task = operator(monkeypatch, Engine(), WSOL_SECRETS=str(tmp_path))
+    task.execute(CONTEXT)
+    assert "planted" not in str([getattr(task, name) for name in task.template_fields])
+
+
+def test_airflow_masks_every_secret_before_the_container_can_print_it(monkeypatch, tmp_path):
+    (tmp_path / "TOKEN").write_text("planted\n")
+    masked, engine = [], Engine()
+    monkeypatch.setattr(docker, "mask_secret", masked.append)
+    monkeypatch.setattr(
+        engine, "create_container", lambda **_: pytest.fail("not masked yet") if not masked else {"Id": "abc"}
+    )
+    operator(monkeypatch, engine, WSOL_SECRETS=str(tmp_path)).execute(CONTEXT)
+    assert masked == ["planted"]
+
+
+@pytest.mark.parametrize("value", ["1g", "-1", ""])
+def test_a_number_that_is_none_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"WSOL_SHM_MIB=.* must be a whole number"):
+        Settings.from_environment({"WSOL_SHM_MIB": value})
+
+
+def test_gpus_are_requested_by_number(monkeypatch, tmp_path):
+    monkeypatch.setattr(docker, "reserved_gpus", lambda count, total: _held(["1", "3"][:count]))
+    engine = Engine()
+    operator(monkeypatch, engine, gpus=2, WSOL_GPUS="4").execute(CONTEXT)
+    (request,) = engine.created["host_config"]["DeviceRequests"]
+    assert (request["DeviceIDs"], request["Capabilities"], request["Count"]) == (["1", "3"], [["gpu"]], 0)
+
+
+def _held(numbers):
+    from contextlib import nullcontext
+
+    return nullcontext(numbers)
+
+
+def test_without_gpus_a_stage_that_would_use_one_requests_none(monkeypatch):
+    engine = Engine()
+    operator(monkeypatch, engine, gpus=1, WSOL_GPUS="0").execute(CONTEXT)
+    assert "DeviceRequests" not in engine.created["host_config"]
+
+
+def test_an_engine_without_gpus_says_what_to_do(monkeypatch, tmp_path):
+    response, message = answer(500, 'could not select device driver "" with capabilities: [[gpu]]')
+    engine = Engine(start_error=APIError(message, response, message))
+    monkeypatch.setattr(docker, "reserved_gpus", lambda count, total: _held(["0"]))
+    with pytest.raises(
+        AirflowFailException, match=r"NVIDIA Container Toolkit.*compose\.cpu\.yaml .* in docker/\.env, then `make up`"
+    ):
+        operator(monkeypatch, engine, gpus=1, WSOL_GPUS="1").execute(CONTEXT)
+    assert ("remove", "abc") in engine.calls
+
+
+def test_another_fault_of_the_engine_may_pass(monkeypatch):
+    response, message = answer(500, "disk is full")
+    with pytest.raises(APIError):
+        operator(monkeypatch, Engine(start_error=APIError(message, response, message))).execute(CONTEXT)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(75, AirflowException), (137, AirflowException), (143, AirflowException),
+                                            (1, AirflowFailException), (2, AirflowFailException)])  # fmt: skip
+def test_exit_codes_say_whether_to_try_again(monkeypatch, code, kind):
+    lines = ["error: params.yaml: train.lambda is wrong", "ERROR: failed to reproduce 'train'"]
+    with pytest.raises(AirflowException, match=f"^train ended with exit code {code}: error: params.yaml") as error:
+        operator(monkeypatch, Engine(lines, code)).execute(CONTEXT)
+    assert type(error.value) is kind
+
+
+def test_a_container_that_an_earlier_try_left_is_removed_first(monkeypatch):
+    engine = Engine()
+    task = operator(monkeypatch, engine)
+    task.execute(CONTEXT)
+    first, name = engine.calls[0]
+    assert (first, name) == ("remove", engine.created["name"])
+    again = Engine()
+    operator(monkeypatch, again).execute(CONTEXT)
+    assert again.created["name"] == name
+    other = Engine()
+    operator(monkeypatch, other).execute(CONTEXT | {"ti": SimpleNamespace(**vars(TASK) | {"map_index": 1})})
+    assert other.created["name"] != name
+    elsewhere = Engine()
+    operator(monkeypatch, elsewhere, WSOL_WORK="other_stack").execute(CONTEXT)
+    assert elsewhere.created["name"] != name
+
+
+def test_a_cancelled_container_is_stopped_within_the_5_s_that_airflow_gives(monkeypatch):
+    engine = Engine()
+    task = operator(monkeypatch, engine)
+    task.on_kill()
+    assert engine.calls == []
+    task.container = {"Id": "abc"}
+    task.on_kill()
+    assert engine.calls == [("stop", "abc", 2), ("remove", "abc")]
+
+
+def test_the_workspace_is_made_from_the_form(monkeypatch):
+    task = DockerRuntime(Settings.from_environment(VARIABLES)).create_workspace({}, task_id="workspace")
+    assert task.command(context=CONTEXT, jinja_env=None) == ["workspace", "create", "run 1", "--revision=HEAD"]
+    assert task.working_dir == "/srv/wsol/checkout"

@@ -1,0 +1,44 @@
+"""What a training's checkpoint belongs to."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.files import PREPARED
+from pipeline.params import load_params
+from pipeline.training.checkpoint import train_key
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the code, in use as the working folder; returns its ``pipeline``."""
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy2(ROOT / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    PREPARED.mkdir(parents=True)
+    (PREPARED / "dataset.json").write_text("{}")
+    return tmp_path / "pipeline"
+
+
+def append(path: Path) -> None:
+    path.write_text((path.read_text() if path.exists() else "") + "# changed\n")
+
+
+@pytest.mark.parametrize(
+    "file", ["cams/new_method.py", "cams/extractor.py", "cams/gradients.py", "evaluation/boxes.py", "report/page.py"]
+)
+def test_a_map_method_new_or_changed_leaves_the_training_alone(code, file):
+    key = train_key(load_params())
+    append(code / file)
+    assert train_key(load_params()) == key
+
+
+@pytest.mark.parametrize("file", ["training/losses.py", "models/heads.py", "data/images.py", "stages/train.py"])
+def test_the_code_that_trains_belongs_to_it(code, file):
+    key = train_key(load_params())
+    append(code / file)
+    assert train_key(load_params()) != key
