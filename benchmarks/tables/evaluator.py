@@ -1,4 +1,4 @@
-"""Puts the figures of ``bench_evaluator.py`` into docs/evaluator.md and README.md, between their benchmark comments.
+"""Puts the figures of ``bench_evaluator.py`` into docs/{evaluator,benchmarks}.md, between their benchmark comments.
 
 cp benchmarks/out/evaluator.json docs/ && python -m benchmarks.tables.evaluator
 """
@@ -78,7 +78,7 @@ def brief(result: dict[str, Any]) -> str:
 #: What stands between the comments of each document.
 DOCUMENTS: dict[Path, Callable[[dict[str, Any]], str]] = {
     ROOT / "docs" / "evaluator.md": full,
-    ROOT / "README.md": brief,
+    ROOT / "docs/benchmarks.md": brief,
 }
 
 
