@@ -109,6 +109,7 @@ def images(built, planted):
 @pytest.fixture(scope="session")
 def stack(images, project):
     """The stack, healthy, after the first start of new volumes; removed with them."""
+    remove_stack("wsoltest")  # of a run that was killed
     started = subprocess.run(
         ["sh", "docker/start.sh"], cwd=project, env=environment(WSOL_VERSION="test"), capture_output=True, text=True,
         check=False,
@@ -119,7 +120,19 @@ def stack(images, project):
         running.unpause()
         yield running
     finally:
-        left = docker("ps", "--all", "--quiet", "--filter", "label=wsol.task", "--filter", "network=wsoltest_tasks")
-        for container in left.split():
-            docker("rm", "--force", container)
-        running.compose("down", "--volumes")
+        remove_stack("wsoltest")
+
+
+def remove_stack(name: str) -> None:
+    """Remove a stack's containers, those of its tasks included, its networks and its volumes."""
+    project = ("--quiet", "--filter", f"label=com.docker.compose.project={name}")
+    tasks = ("--quiet", "--filter", "label=wsol.task", "--filter", f"network={name}_tasks")
+    networks = docker("network", "ls", *project).split()
+    containers = docker("ps", "--all", *project).split() + (docker("ps", "--all", *tasks).split() if networks else [])
+    for kind, found in (
+        ("container", containers),
+        ("network", networks),
+        ("volume", docker("volume", "ls", *project).split()),
+    ):
+        if found:
+            docker(kind, "rm", "--force", *found)
