@@ -23,7 +23,7 @@ from typer.core import TyperCommand
 from pipeline import console
 from pipeline.errors import UserError, WsolError
 from pipeline.params import load_params
-from pipeline.system.keeper import handle_stopping
+from pipeline.system.keeper import STOPPING, handle_stopping
 from pipeline.system.locks import STAGE_LOCK, exclusive_lock
 from pipeline.system.outcome import leave_outcome, noted
 from pipeline.system.processes import GRACE, end_with_starter
@@ -350,7 +350,11 @@ def close_sweep(
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    # As PID 1 of a container a process ignores SIGTERM unless it handles it.
+    # As PID 1 of a container a process ignores SIGTERM unless it handles it. Its keeper, and the thread that watches
+    # over DVC, say it again: that must not cut the clean-up short, which the keeper's SIGKILL bounds.
+    for other in STOPPING:
+        if other != signal.SIGINT:
+            signal.signal(other, signal.SIG_IGN)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,7 +51,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name}.{os.getpid()}"
+        # Containers that share a volume may have processes of one id.
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         yield temporary
         temporary.replace(path)
     except OSError as error:

@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ _ALTERNATIVES = " | "
 _LONGEST = 1000
 #: A number that YAML 1.1 and 1.2 take for the same; ``010`` they do not.
 _NUMBER = re.compile(r"[-+]?(?=\.?[0-9])(0|[1-9][0-9]{0,39})?(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?")
+#: A list of plain values: nothing nested, quoted or named.
+_FLAT_LIST = re.compile(r"\[[^\[\]{}&*!\"'#\n]*\]")
+_MORE_THAN_A_VALUE = tuple("[{&*!?%|>@`")
 
 
 def form_of(checkout: Path) -> dict[str, Param]:
@@ -100,14 +102,21 @@ def _parse(value: Any) -> Any:
     """
     if isinstance(value, list):
         return [_parse(item) for item in value]
-    if not isinstance(value, str) or len(value) > _LONGEST or (value[:1] in "[{&*!" and set("&*!") & set(value)):
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return value
+    text = value.strip()
+    if _FLAT_LIST.fullmatch(text):
+        return [_parse(item.strip()) for item in text[1:-1].split(",") if text[1:-1].strip()]
+    if text.startswith(_MORE_THAN_A_VALUE) or "\n" in text:
+        # No key takes a mapping, and what is nested or named may be far larger than its text.
         return value
     try:
         read = YAML(typ="safe", pure=True).load(value)
     except (YAMLError, ValueError, RecursionError, TypeError):
         return value
-    odd_number = isinstance(read, int | float) and not isinstance(read, bool) and not _NUMBER.fullmatch(value.strip())
-    return value if odd_number or isinstance(read, date) else read
+    if isinstance(read, int | float) and not isinstance(read, bool):
+        return read if _NUMBER.fullmatch(text) else value
+    return read if read is None or isinstance(read, str | bool) else value
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -43,5 +43,5 @@ def _parse(text: str) -> Any:
     """The page hands over rows as texts."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -4,6 +4,7 @@ Two parts: an exact test of a single comparison, and how the probability of a fa
 """
 
 import math
+import sys
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,9 @@ def gain_p_value(first: NDArray[np.float64], second: NDArray[np.float64], level:
     if len(gains) == 0:
         return 1.0
     if np.unique(np.abs(gains)).size == 1:
-        return float(stats.binomtest(int((gains > 0).sum()), len(gains), alternative="greater").pvalue)
+        found = stats.binomtest(int((gains > 0).sum()), len(gains), alternative="greater").pvalue
+        # Of a thousand images that are all won it is below what a float holds.
+        return max(float(found), sys.float_info.min)
     flips = min(_MOST_FLIPS, math.ceil(20 / level))
     batch = max(1, _BATCH // len(gains))
     result = stats.permutation_test(

@@ -15,7 +15,7 @@ from pipeline import console
 from pipeline.errors import UserError
 from pipeline.execution.preflight import refuse_outputs_inside
 from pipeline.execution.publish import default_remote
-from pipeline.execution.workspace import clone, furnish, relative_paths
+from pipeline.execution.workspace import clone, configure, link_shared, relative_paths
 from pipeline.files import MODELS, RECORD, write_bytes
 from pipeline.params import PARAMS_FILE
 from pipeline.system.dvc import LOCK, Stages, dvc, outputs, read_lock, read_stages
@@ -23,7 +23,7 @@ from pipeline.system.git import GitError, commit_of, git, toplevel
 from pipeline.tracking import recorded, server
 from pipeline.tracking.provenance import SOURCES, file_md5
 from pipeline.tracking.registry import MODEL_FOLDER, artifact_names, download, fetch, get_run
-from pipeline.tracking.runs import MODEL_RUN
+from pipeline.tracking.runs import DIRTY, MODEL_RUN
 
 PROVENANCE = "provenance"
 PATCH = "uncommitted.patch"
@@ -52,18 +52,19 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
         client = server.client()
         run = get_run(client, run_id)
         commit = _commit(checkout, run)
-        kept = _fetch_record(client, run_id, Path(fetched))
+        kept = _fetch_record(client, run, Path(fetched))
         patch = kept.get(PATCH)
         params, lock = _params(run_id, kept[str(PARAMS_FILE)], checkout), read_lock(kept[str(LOCK)])
         recorded.check_lock(lock, folder)
-        with _as_before(folder):
+        with _as_before(folder), _emptied(folder):
             clone(checkout, folder, commit)
-            with _emptied(folder):
-                if patch:
-                    _apply(folder, patch)
-                outside = furnish(checkout, folder, params, within=folder)
-                write_bytes(folder / LOCK, kept[str(LOCK)].read_bytes())
-                missing = _restore(client, run, lock, folder)
+            if patch:
+                _apply(folder, patch)
+            configure(checkout, folder, params)
+            write_bytes(folder / LOCK, kept[str(LOCK)].read_bytes())
+            missing = _restore(client, run, lock, folder)
+            # Last: DVC removes what does not belong to an output, and must not find the user's data here.
+            outside = link_shared(checkout, folder, params, within=folder)
     _tell(folder, missing, outside)
     return {"folder": str(folder), "commit": commit, "patched": patch is not None, "missing": missing}
 
@@ -90,10 +91,13 @@ def _commit(checkout: Path, run: Any) -> str:
         ) from None
 
 
-def _fetch_record(client: Any, run_id: str, folder: Path) -> dict[str, Path]:
-    """The files that a run's code and data are known by, by name; the patch only where there is one."""
-    names = [str(LOCK), str(PARAMS_FILE)]
-    if f"{PROVENANCE}/{PATCH}" in artifact_names(client, run_id, PROVENANCE):
+def _fetch_record(client: Any, run: Any, folder: Path) -> dict[str, Path]:
+    """The files that a run's code and data are known by, by name; the patch only where there is one.
+
+    A patch may be left of a `track` that was stopped, before what it holds was committed.
+    """
+    run_id, names = run.info.run_id, [str(LOCK), str(PARAMS_FILE)]
+    if run.data.tags.get(DIRTY) == "true" and f"{PROVENANCE}/{PATCH}" in artifact_names(client, run_id, PROVENANCE):
         names.append(PATCH)
     return {name: fetch(client, run_id, f"{PROVENANCE}/{name}", folder) for name in names}
 
@@ -122,11 +126,11 @@ def _as_before(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _emptied(folder: Path) -> Iterator[None]:
-    """Remove what was laid out in the folder, which was empty before, when the block fails."""
+    """Remove what was laid out in the folder, which was empty or not there before, when the block fails."""
     try:
         yield
     except BaseException:
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.exists() else ():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         raise
 
@@ -138,14 +142,20 @@ def _apply(folder: Path, patch: Path) -> None:
     changed = [entry[3:] for entry in status.split("\0")[:-1]]
     if foreign := [path for path in changed if Path(path).parts[0] not in SOURCES]:
         raise UserError(f"the run's patch changes {', '.join(foreign)}, which no run records; nothing was made.")
+    if made := [path for path in changed if (folder / path).is_symlink()]:
+        raise UserError(
+            f"the run's patch makes a link of {', '.join(made)}, which may lead anywhere; nothing was made."
+        )
 
 
 def _restore(client: Any, run: Any, lock: Stages, folder: Path) -> list[str]:
     """Bring the outputs of the run's lock file into the folder; returns those that are nowhere."""
     recorded.check_lock(lock, folder)
     outs = {out["path"]: out for entry in lock.values() for out in entry.get("outs", [])}
+    stages = read_stages(folder / "dvc.yaml")
+    recorded.check_stages(stages, folder, set(outs), SOURCES)
     # Named one by one, DVC touches no others.
-    named = [path for stage in read_stages(folder / "dvc.yaml").values() for path in outputs(stage) if path in outs]
+    named = [path for stage in stages.values() for path in outputs(stage) if path in outs]
     if named:
         dvc(folder, "checkout", "--quiet", "--force", "--allow-missing", "--", *named)
     if named and any(not (folder / path).exists() for path in outs) and default_remote(folder):

@@ -4,7 +4,6 @@ DVC removes a stage's outputs before it runs the stage, exits with 255 whatever 
 stage running when it is itself stopped.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from pipeline import console
 from pipeline.errors import TransientError, UserError
 from pipeline.execution.preflight import check_inputs
 from pipeline.params import load_params
-from pipeline.system.dvc import dvc_command, outputs, path_locks, read_lock, read_stages
+from pipeline.system.dvc import dvc_command, forget_ended_holders, outputs, path_locks, read_lock, read_stages
 from pipeline.system.environment import environment
 from pipeline.system.keeper import STOPPING
-from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, wait_until_free
+from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, is_held, wait_until_free
 from pipeline.system.outcome import OUTCOME_FILE, Outcome, read_outcome
 from pipeline.system.processes import GRACE, exit_code, kept, passing_on_signals, signal_name
 
@@ -50,6 +49,7 @@ def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> 
     with exclusive_lock(REPRO_LOCK, "another `repro`") as lock:
         # A stage whose DVC was killed ends by itself; DVC would remove what it still writes.
         wait_until_free(STAGE_LOCK, "a stage of this folder", 2 * GRACE)
+        forget_ended_holders()
         return _reproduce(stage, options, lock)
 
 
@@ -114,7 +114,7 @@ def _outcome(returncode: int, reported: Outcome) -> Outcome:
 def _other_dvc_processes() -> str:
     """The processes that hold DVC's locks of this folder, in words; empty where there is none."""
     holders = {f"process {holder.pid}: {holder.cmd}" for holder in path_locks() if _alive(holder.pid)}
-    if not holders and _is_locked(Path(".dvc/tmp/lock")):
+    if not holders and is_held(Path(".dvc/tmp/lock")):
         return "it holds .dvc/tmp/lock"
     return "; ".join(sorted(holders))
 
@@ -127,17 +127,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with path.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _locked_outputs() -> dict[str, list[Path]]:

@@ -70,7 +70,8 @@ def create_workspace(
     try:
         workspace = folder / _place(checkout, paths)
         clone(checkout, workspace, commit)
-        furnish(checkout, workspace, params, within=folder)
+        configure(checkout, workspace, params)
+        link_shared(checkout, workspace, params, within=folder)
         _check_paths(checkout, workspace, params)
         (folder / CHECKOUT_LINK).symlink_to(workspace)
     except BaseException:
@@ -103,26 +104,34 @@ def clone(checkout: Path, folder: Path, commit: str | None) -> None:
             _copy(kernel, folder / kernel.relative_to(checkout))
 
 
-def furnish(checkout: Path, folder: Path, params: str, within: Path) -> list[Path]:
-    """Give a fresh clone its parameters, and what it shares with its checkout: data, cache and state folder.
-
-    Args:
-        checkout: what was cloned.
-        folder: the clone.
-        params: text of the ``params.yaml`` to write.
-        within: the folder outside of which nothing is linked.
-
-    Returns:
-        The relative paths of the parameters that lead out of ``within``.
+def configure(checkout: Path, folder: Path, params: str) -> None:
+    """Give a fresh clone its parameters, the checkout's cache and, unless the commit has its own, its lock file.
 
     Raises:
         UserError: Git or DVC failed, with what it said; or a link in the copy leads what is written there elsewhere.
     """
     _check_places(folder)
     _write_params(folder, params)
-    outside = [path for path in relative_paths(params) if not _link(checkout, folder, path, within)]
     _share(checkout, folder)
-    return outside
+
+
+def link_shared(checkout: Path, folder: Path, params: str, within: Path) -> list[Path]:
+    """Link what a fresh clone shares with its checkout: the state folder and the data that Git did not bring.
+
+    Nothing that may remove files, such as DVC, is to work in the clone before and with a record of somebody else's.
+
+    Args:
+        checkout: what was cloned.
+        folder: the clone.
+        params: text of its ``params.yaml``.
+        within: the folder outside of which nothing is linked.
+
+    Returns:
+        The relative paths of the parameters that lead out of ``within``.
+    """
+    # First: data or weights may lie in the state folder.
+    (folder / STATE_LINK).symlink_to(state_folder())
+    return [path for path in relative_paths(params) if not _link(checkout, folder, path, within)]
 
 
 def remove_workspace(run_id: str) -> Path:
@@ -273,8 +282,7 @@ def _lacks(target: Path, source: Path) -> bool:
 
 
 def _share(checkout: Path, workspace: Path) -> None:
-    """The checkout's state folder, DVC settings, cache and, unless the commit has its own, lock file."""
-    (workspace / STATE_LINK).symlink_to(state_folder())
+    """The checkout's DVC settings, cache and, unless the commit has its own, lock file."""
     if not (workspace / LOCK).exists() and (checkout / LOCK).exists():
         shutil.copy2(checkout / LOCK, workspace)
     if (checkout / ".dvc/config.local").exists():
@@ -285,6 +293,19 @@ def _share(checkout: Path, workspace: Path) -> None:
         (workspace / ".dvc/cache").symlink_to(cache)
         cache = Path(".dvc/cache")
     _dvc(workspace, "config", "--local", "cache.dir", str(cache))
+    for name, folder in _remote_folders(checkout):
+        _dvc(workspace, "remote", "add", "--quiet", "--local", "--force", name, folder)
+
+
+def _remote_folders(checkout: Path) -> Iterator[tuple[str, str]]:
+    """Remotes that are folders, absolute: a path relative to the checkout would be another place in the copy."""
+    if not re.search(r"(?m)^\s*\[.*remote", "".join(p.read_text() for p in (checkout / ".dvc").glob("config*"))):
+        return
+    for line in _dvc(checkout, "config", "--list").splitlines():
+        found = re.fullmatch(r"remote\.(.+)\.url=(/.+)", line)
+        # DVC lists folders absolute, and writes its settings in ASCII only.
+        if found and found[2].isascii():
+            yield found[1], found[2]
 
 
 def _dvc(folder: Path, *arguments: str) -> str:

@@ -23,6 +23,8 @@ DAG_ID = "wsol_retrain"
 USER = "admin"
 #: Settings, connections and variables of somebody else's Airflow.
 FOREIGN = ("AIRFLOW", "_AIRFLOW")
+#: Where no proxy leads to: its processes talk with one another there.
+LOOPBACK = ("127.0.0.1", "localhost")
 #: What Airflow fills in: variables of the shell in its settings, templates in the arguments of tasks.
 TEMPLATES = r"\$|\{[{%#]"
 #: Two of the tables that `airflow db migrate` makes; an embedded Airflow without them has no database.
@@ -52,7 +54,8 @@ def airflow_command(*arguments: str) -> list[str]:
 def airflow_environment() -> dict[str, str]:
     """The environment in which Airflow finds its home, and nothing of another Airflow; nothing secret is in it."""
     own = {name: value for name, value in environment().items() if not name.startswith(FOREIGN)}
-    return own | {"AIRFLOW_HOME": str(airflow_home()), "WSOL_STATE": str(state_folder())}
+    direct = {name: ",".join(filter(None, [own.get(name), *LOOPBACK])) for name in ("NO_PROXY", "no_proxy")}
+    return own | direct | {"AIRFLOW_HOME": str(airflow_home()), "WSOL_STATE": str(state_folder())}
 
 
 def check_places(checkout: Path) -> None:
@@ -139,9 +142,17 @@ _SECRETS = (
 
 
 def _write_private(path: Path, text: str) -> None:
-    """A file that only its owner can read, from its first byte on."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    """A file that only its owner can read, from its first byte on; there as a whole or not at all.
+
+    With half of its keys, Airflow could not read what it had encrypted before.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
 
 
 def _migrate(marker: Path) -> None:

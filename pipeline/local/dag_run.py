@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -65,13 +66,17 @@ class Follower:
             entry = json.loads(line)
         except ValueError:
             return
+        if not isinstance(entry, dict):
+            return
         event = str(entry.get("event", ""))
         self._run_id = entry["run_id"] if event == RUN_CREATED else self._run_id
         if start := TASK_STARTS.match(event):
             self._start_task(start[1])
-        if self._task_log:
-            with self._task_log.open("a") as stream:
-                stream.write(line)
+        # The run is worth more than its log.
+        with suppress(OSError):
+            if self._task_log:
+                with self._task_log.open("a") as stream:
+                    stream.write(line)
         if str(entry.get("logger", "")).endswith(COMMAND_LOGGER):
             self._show(event)
 
@@ -141,8 +146,9 @@ def _follow(follower: Follower, lock: IO[str]) -> int:
     ):  # fmt: skip
         assert process.stdout
         for line in process.stdout:
-            log.write(line)
-            log.flush()
+            with suppress(OSError):
+                log.write(line)
+                log.flush()
             follower.read(line)
         returncode = exit_code(process)
     if received:

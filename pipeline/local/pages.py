@@ -20,12 +20,14 @@ from pipeline.errors import UserError, WsolError
 from pipeline.execution.preflight import check_place, check_writable
 from pipeline.local import mlflow_home
 from pipeline.local.airflow_home import (
+    DAG_ID,
     USER,
     airflow_command,
     airflow_environment,
     airflow_home,
     check_places,
     fail_abandoned_runs,
+    is_paused,
     lock_file,
     password_file,
     set_up,
@@ -77,7 +79,9 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
             _check_free(port, option)
         console.say("starting the pages, this takes half a minute …")
         set_up(checkout)
-        if not is_held(lock_file("run")):
+        if is_held(lock_file("run")):
+            _refuse_a_second_scheduler()
+        else:
             fail_abandoned_runs()
         pages = {"Airflow": f"http://{HOST}:{airflow_port}"}
         pages |= {} if external else {"MLflow": f"http://{HOST}:{mlflow_port}"}
@@ -88,6 +92,15 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
             while True:
                 _check_alive(processes)
                 time.sleep(1)
+
+
+def _refuse_a_second_scheduler() -> None:
+    """The scheduler of the page would run the tasks of a `run` that is at work too."""
+    if not is_paused():
+        raise UserError(
+            f"a `run` is at work, and the DAG {DAG_ID} is not paused: the page's scheduler would run its tasks a "
+            "second time. Wait until the run ends."
+        )
 
 
 def _health(page: str) -> str:
@@ -188,7 +201,8 @@ def _wait_until_up(urls: list[str], processes: Mapping[Server, subprocess.Popen[
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        # Never by way of a proxy that the environment names.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5):
             return True
     except (urllib.error.URLError, OSError):
         return False

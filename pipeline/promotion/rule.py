@@ -22,6 +22,8 @@ Verdict = Literal["promoted", "refused"]
 CHAMPION = "champion"
 #: The split that decides.
 GATE = "gate"
+#: A limit that is met exactly is met: 57 of 100 images are 56.999… percent in floats.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _difference(metric: str, first: NDArray[np.float64], second: NDArray[np.floa
 
 def _below_floor(rule: Rule, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
     for found in comparisons:
-        if found.metric in rule.guards and found.challenger < rule.floor:
+        if found.metric in rule.guards and found.challenger < rule.floor - ROUNDING:
             yield f"{found.metric} is {found.challenger:.2f} %, at least {rule.floor:g} % are asked"
 
 
@@ -189,13 +191,13 @@ def _objections(rule: Rule, comparisons: tuple[Comparison, ...], look: int) -> I
         if found.difference is None or found.low is None:
             continue
         if found.p_value is not None:
-            if found.difference < rule.min_gain:
+            if found.difference < rule.min_gain - ROUNDING:
                 yield f"{_change(found)}, at least +{rule.min_gain:g} are asked"
             elif found.low <= 0:
                 yield f"{_change(found)}, the interval is not above zero"
             elif found.p_value > level_at(look):
                 yield f"{_change(found)}, p must be at most {level_at(look):.2g}: look {look} at {found.against}"
-        elif found.difference < -rule.tolerance:
+        elif found.difference < -rule.tolerance - ROUNDING:
             yield f"{_change(found)}, at least -{rule.tolerance:g} are asked"
 
 

@@ -23,7 +23,7 @@ from pipeline.system.dvc import LOCK, PIPELINE
 from pipeline.system.git import GitError
 from pipeline.system.state import checkpoints_folder
 from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
-from pipeline.tracking.runs import Point, Row, open_row, training_points
+from pipeline.tracking.runs import DIRTY, Point, Row, open_row, training_points
 from pipeline.tracking.server import shown_tracking_uri
 
 #: Identifier of the Airflow run that this command belongs to.
@@ -136,7 +136,7 @@ def _revision() -> Revision | None:
 def _provenance(result: Result, revision: Revision | None) -> dict[str, str]:
     tags = {
         COMMIT: revision.commit if revision else UNKNOWN,
-        "wsol.dirty": str(bool(revision.patch)).lower() if revision else UNKNOWN,
+        DIRTY: str(bool(revision.patch)).lower() if revision else UNKNOWN,
         "wsol.data_hash": result.data_hash or UNKNOWN,
         "wsol.key_source": "dvc.lock" if result.from_lock else "files",
         "mlflow.source.git.commit": revision.commit if revision else "",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
@@ -145,6 +146,31 @@ def outputs(stage: Mapping[str, Any]) -> Iterator[str]:
     for kind in ("outs", "metrics", "plots"):
         for out in stage.get(kind, []):
             yield str(out if isinstance(out, str) else out["path"] if "path" in out else next(iter(out), ""))
+
+
+def forget_ended_holders(path: Path = RWLOCK) -> None:
+    """Remove DVC's notes of readers and writers where all of them have ended.
+
+    DVC leaves them when it is stopped. It takes a process of the same id for the one that wrote them, and in a
+    container the next process has the same id.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if path.exists() and not any(_is_at_work(holder) for holder in path_locks(path)):
+        path.unlink(missing_ok=True)
+
+
+def _is_at_work(holder: Holder) -> bool:
+    """Whether the process is there and is the one that was noted: its arguments, after the program, are those."""
+    try:
+        command = " ".join(psutil.Process(holder.pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    # For a moment after its start a process has no arguments.
+    return not command or command.endswith(holder.cmd.partition(" ")[2])
 
 
 def path_locks(path: Path = RWLOCK) -> list[Holder]:

@@ -58,7 +58,7 @@ def is_held(path: Path) -> bool:
     """Whether a process holds the lock."""
     if not path.exists():
         return False
-    with path.open() as stream:
+    with _present(path) as stream:
         return not _try(stream)
 
 
@@ -69,8 +69,16 @@ def wait_until_free(path: Path, what: str, patience: float) -> None:
         TransientError: it is still held after so many seconds; the message names the process.
     """
     if path.exists():
-        with path.open() as stream:
+        with _present(path) as stream:
             _acquire(stream, path, what, patience)
+
+
+def _present(path: Path) -> IO[str]:
+    """A lock file that is there. NFS refuses an exclusive lock on a file that is open for reading only."""
+    try:
+        return path.open("r+")
+    except OSError:
+        return path.open()
 
 
 def _acquire(stream: IO[str], path: Path, what: str, patience: float) -> None:
@@ -91,6 +99,11 @@ def _try(stream: IO[str]) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"{stream.name} cannot be locked: {error.strerror}. Put that folder on a file system with locks: without "
+            "them two runs would write into one another's results."
+        ) from None
     return True
 
 

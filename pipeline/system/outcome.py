@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def leave_outcome(exit_code: int | str | None, message: str) -> None:
     if path is None or exit_code == 0:
         return
     code = exit_code if isinstance(exit_code, int) else 1
-    with Path(path).open("a") as stream:
+    # A full disk must not hide the message itself.
+    with suppress(OSError), Path(path).open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         # Not by its existence: Kubernetes makes the file of a container's last message, empty.
         if os.fstat(stream.fileno()).st_size == 0:
@@ -59,25 +60,37 @@ def noted(stage: str) -> Iterator[None]:
         yield
         return
     note = Path(f"{path}.{os.getpid()}")
-    with note.open("w") as stream:
-        stream.write(f"stage {stage} (process {os.getpid()})\n")
-        stream.flush()
-        faulthandler.enable(stream)
-        try:
-            yield
-        finally:
-            faulthandler.disable()
-            note.unlink(missing_ok=True)
+    try:
+        with note.open("w") as stream:
+            with suppress(OSError):
+                stream.write(f"stage {stage} (process {os.getpid()})\n")
+                stream.flush()
+            faulthandler.enable(stream)
+            try:
+                yield
+            finally:
+                faulthandler.disable()
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def read_outcome(path: Path) -> Outcome:
     """What :func:`leave_outcome` wrote, or what a killed stage left, or an empty outcome."""
-    outcome = Outcome(**json.loads(path.read_text())) if path.exists() else Outcome()
+    outcome = _parse(path)
     notes = sorted(path.parent.glob(f"{path.name}.*"))
     # Of processes that train together, those that remain are told to end when one was killed.
     if notes and (outcome.exit_code is None or outcome.exit_code > 128):
-        return _killed(*notes[0].read_text().split("\n", 1))
+        stage, _, fault = notes[0].read_text(errors="replace").partition("\n")
+        return _killed(stage or "a stage", fault)
     return outcome
+
+
+def _parse(path: Path) -> Outcome:
+    """An empty outcome where there is no file, or none that a full disk or a signal let the command complete."""
+    try:
+        return Outcome(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return Outcome()
 
 
 def _killed(stage: str, fault: str) -> Outcome:

@@ -50,7 +50,9 @@ def kept(
     with os.fdopen(reading) as lifeline, os.fdopen(writing, "w") as own_end:
         start = [sys.executable, "-P", keeper.__file__, str(reading), str(grace), str(repeat)]
         files = [reading, *(lock.fileno() for lock in locks)]
-        process = subprocess.Popen([*start, *command], start_new_session=True, pass_fds=files, text=True, **options)
+        process = subprocess.Popen(
+            [*start, *command], start_new_session=True, pass_fds=files, text=True, errors="backslashreplace", **options
+        )
         lifeline.close()
         try:
             yield process
@@ -89,7 +91,11 @@ def passing_on_signals(process: subprocess.Popen[str], always: int | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        process.send_signal(always or number)
+        if process.poll() is None:
+            process.send_signal(always or number)
+        else:
+            # The keeper was killed; what it kept are children of this process now.
+            keeper.signal_descendants(signal.SIGTERM)
 
     before = keeper.handle_stopping(pass_on)
     try:

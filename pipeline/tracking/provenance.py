@@ -140,5 +140,6 @@ def uncommitted_changes() -> bytes:
         variables = {"GIT_INDEX_FILE": str(index)}
         sources = [source for source in SOURCES if Path(source).exists()]
         git_bytes(Path(), "add", "--intent-to-add", "--", *sources, variables=variables)
-        diff = ("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--")
-        return git_bytes(Path(), *diff, *SOURCES, variables=variables)
+        # Whatever the user has set for people to read: `git apply` is to read it.
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3")
+        return git_bytes(Path(), "diff", "--binary", *plain, "HEAD", "--", *SOURCES, variables=variables)

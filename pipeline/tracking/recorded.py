@@ -5,7 +5,7 @@ commit that Git would take for an option, a path that leads out of the folder it
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,6 +76,30 @@ def check_lock(stages: Stages, folder: Path) -> None:
         for out in entry.get("outs", []):
             if other := out.keys() - OUT_KEYS:
                 raise UserError(f"the run's dvc.lock says {', '.join(sorted(other))} of stage {name}: not one of ours.")
+
+
+def check_stages(stages: Stages, folder: Path, outs: Collection[str], sources: Collection[str]) -> None:
+    """Check the stages of a recorded dvc.yaml: DVC is to find its outputs by their paths, in this folder.
+
+    Args:
+        stages: by name.
+        folder: that the run is checked out into.
+        outs: paths of the outputs that DVC will be told to restore; it takes a stage of that name first.
+        sources: what is not an output of any stage.
+
+    Raises:
+        UserError: a stage works in another folder, is made from a template, is named as an output, or has an output
+            that lies elsewhere or holds sources.
+    """
+    for name, stage in stages.items():
+        if other := {"wdir", "foreach", "matrix", "do"} & stage.keys():
+            raise UserError(f"the run's dvc.yaml says {', '.join(sorted(other))} of stage {name}: not one of ours.")
+        if name in outs:
+            raise UserError(f"the run's dvc.yaml has a stage of the name of an output, {name}; nothing was made.")
+        for path in outputs(stage):
+            place(folder, path)
+            if "${" in path or PurePosixPath(path).parts[0] in sources:
+                raise UserError(f"the run's dvc.yaml makes {path} an output of stage {name}; nothing was made.")
 
 
 def parameters(text: str) -> dict[str, Any]:

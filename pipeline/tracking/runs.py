@@ -22,6 +22,8 @@ TRAIN_KEY = "wsol.train_key"
 RUN_KEY = "wsol.run_key"
 MODEL_HASH = "wsol.model_hash"
 MODEL_RUN = "wsol.model_run"
+#: "true" where the code or the parameters of a result differ from its commit.
+DIRTY = "wsol.dirty"
 
 
 def entry_command(run_id: str) -> str:

@@ -119,8 +119,16 @@ def test_fields_and_a_trigger_without_any_are_taken(form, conf):
 @pytest.mark.parametrize(
     "text",
     ["010", "0o10", "08", "1_000", "0x1F", ".inf", ".nan", "2024-01-01", "2024-13-45", "0b_", "!!int abc", "9" * 5000,
-     "[" * 900, "x" * 100_000, "[&a [x, x], &b [*a, *a], &c [*b, *b]]", "a: [", "a\0b"],
+     "[" * 900, "x" * 100_000, "[&a [x, x], &b [*a, *a], &c [*b, *b]]", "a: [", "a\0b",
+     " {a: &a [x, x], b: &b [*a, *a]}", "\t[&a [x], *a]", "a: 2020-01-01", "a: !!binary aGk=", "? [a]", "{a: [1_0]}"],
 )  # fmt: skip
 def test_what_is_not_the_same_to_all_readers_stays_the_text_it_is(form, text):
     assert overrides(form, {"localize.threshold": text}) == {"localize.threshold": text}
     assert overrides(form, {"train.inner.iou": [text]}) == {"train.inner.iou": [text]}
+
+
+def test_the_items_of_a_list_are_read_one_by_one(form):
+    assert overrides(form, {"train.inner.iou": " [0.5, 1_0, 0o7, 2024-01-01, true] "}) == {
+        "train.inner.iou": [0.5, "1_0", "0o7", "2024-01-01", True]
+    }
+    assert overrides(form, {"train.inner.iou": "[]"}) == {"train.inner.iou": []}

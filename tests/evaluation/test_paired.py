@@ -58,3 +58,9 @@ def test_the_levels_of_all_looks_sum_up_to_alpha():
     assert levels[0] == pytest.approx(0.0304, abs=1e-4)
     assert levels[1] == pytest.approx(levels[0] / 4)
     assert 0.999 * ALPHA < sum(levels) < ALPHA
+
+
+@pytest.mark.parametrize("images", [900, 1200, 5000])
+def test_p_is_never_zero_however_clear_the_gain(images):
+    p_value = gain_p_value(np.zeros(images), np.ones(images), 0.05)
+    assert 0 < p_value < 1e-200

@@ -47,6 +47,7 @@ def record(project, tmp_path):
         lock = {"schema": "2.0", "stages": {"train": {"cmd": "python work.py", "outs": list(outs)}}}
         client.log_text(run_id, yaml.safe_dump(lock), "provenance/dvc.lock")
         if patch is not None:
+            client.set_tag(run_id, "wsol.dirty", tags.get("wsol.dirty", "true"))
             client.log_text(run_id, patch, "provenance/uncommitted.patch")
         return run_id
 
@@ -133,6 +134,49 @@ def test_a_patch_changes_sources_and_nothing_else(record, tmp_path, path):
         checkout_run(record(patch=new_file(path)), folder)
     assert not list(folder.iterdir())
     assert [item.name for item in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_a_patch_that_makes_a_link_is_refused(record, tmp_path):
+    patch = new_file("pipeline/val").replace("100644", "120000").replace("+x", f"+{tmp_path / 'home'}")
+    with pytest.raises(UserError, match=r"makes a link of pipeline/val"):
+        checkout_run(record(patch=patch), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"cmd": "x", "wdir": "data/raw/set", "outs": ["images"]}, "says wdir of stage images"),
+        ({"cmd": "x", "foreach": ["a"], "do": {"cmd": "x"}}, "says do, foreach of stage images"),
+        ({"cmd": "x", "outs": ["data/raw/set/images"]}, "a stage of the name of an output, images"),
+        ({"cmd": "x", "outs": ["../x"]}, "does not lie in the run's folder"),
+        ({"cmd": "x", "outs": ["pipeline"]}, "makes pipeline an output"),
+    ],
+)
+def test_a_record_cannot_make_dvc_remove_the_users_data(record, project, tmp_path, stage, message):
+    (project / "data/raw/set/images").mkdir(parents=True)
+    (project / "data/raw/set/images/mine.jpg").touch()
+    (project / ".gitignore").write_text((project / ".gitignore").read_text() + "/data/raw/set\n")
+    head = commit(project)
+    text = (project / "dvc.yaml").read_text()
+    tree = yaml.safe_load(text)
+    named = "images" if "name" in message or "stage images" in message else "other"
+    tree["stages"][named] = stage
+    (project / "dvc.yaml").write_text(yaml.safe_dump(tree))
+    patch = git(project, "diff")
+    (project / "dvc.yaml").write_text(text)
+    before = everything(tmp_path / "home")
+    out = {"path": "images", "hash": "md5", "md5": HASH + ".dir", "size": 1, "nfiles": 1}
+    run_id = record({"prepare.root": "data/raw/set"}, outs=[out], patch=patch, **{"wsol.git_commit": head})
+    with pytest.raises(UserError, match=message):
+        checkout_run(run_id, tmp_path / "new/out")
+    assert everything(tmp_path / "home") == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_patch_that_was_committed_since_is_not_applied_again(record, tmp_path):
+    answer = checkout_run(record(patch=new_file("pipeline/x.py"), **{"wsol.dirty": "false"}), tmp_path / "out")
+    assert answer["patched"] is False
 
 
 def test_a_link_to_params_is_replaced_and_not_written_through(record, project, tmp_path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -306,3 +308,35 @@ def test_a_project_works_in_a_folder_of_any_name(tmp_path, monkeypatch):
     assert (done.returncode, "python work.py" in done.stdout) == (0, False), "the result comes from the cache"
     assert (workspace / "models/model.pt").read_text() == "0.0001"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([project.name, "st ü#"])
+
+
+def test_a_remote_beside_the_checkout_is_the_same_one_in_a_workspace(project):
+    run_dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*run_dvc, "remote", "add", "--quiet", "--default", "store", "../store"], check=True)
+    subprocess.run([*run_dvc, "remote", "add", "--quiet", "bucket", "s3://bucket/path"], check=True)
+    commit(project)
+    workspace = create_workspace("r", {})
+    listed = subprocess.run(
+        [*run_dvc, "remote", "list"], cwd=workspace, check=True, capture_output=True, text=True
+    ).stdout
+    assert str(project.parent / "store") in listed, listed
+    assert "s3://bucket/path" in listed
+    assert str(workspace) not in listed
+
+
+def test_weights_in_the_state_folder_are_there_in_a_workspace(project):
+    (project / ".wsol").mkdir(exist_ok=True)
+    (project / ".wsol/weights.pth").write_bytes(b"w")
+    workspace = create_workspace("r", {"train.pretrained": ".wsol/weights.pth"})
+    assert (workspace / ".wsol/weights.pth").read_bytes() == b"w"
+
+
+def test_a_patch_can_be_applied_whatever_the_user_has_set_for_reading(project):
+    for name, value in (("diff.noprefix", "true"), ("diff.context", "0"), ("diff.mnemonicPrefix", "true")):
+        git(project, "config", name, value)
+    (project / "pipeline/errors.py").write_text((project / "pipeline/errors.py").read_text() + "# changed\n")
+    patch = uncommitted_changes()
+    git(project, "checkout", "pipeline")
+    (project / "changes.patch").write_bytes(patch)
+    git(project, "apply", "changes.patch")
+    assert (project / "pipeline/errors.py").read_text().endswith("# changed\n")

@@ -88,3 +88,21 @@ def test_a_percent_sign_is_refused_in_the_state_folder_alone(tmp_path, monkeypat
     monkeypatch.setenv("WSOL_STATE", str(tmp_path / "100% b"))
     with pytest.raises(UserError, match=r"WSOL_STATE"):
         airflow_home.check_places(tmp_path)
+
+
+def test_a_file_of_secrets_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "airflow.cfg"
+    path.write_text("old")
+
+    def fail(_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(airflow_home.os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        airflow_home._write_private(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_airflows_processes_reach_each_other_past_a_proxy(home, monkeypatch):
+    monkeypatch.setenv("no_proxy", "intern.example")
+    assert airflow_home.airflow_environment()["no_proxy"] == "intern.example,127.0.0.1,localhost"

@@ -32,6 +32,20 @@ def follow(folder, *lines):
 RUN = (line("creating dag run", run_id="manual__1"), line("[DAG TEST] starting task_id=train map_index=-1"))
 
 
+@pytest.mark.parametrize("text", ["null\n", "0\n", "[]\n", '"x"\n', "\\xff\n"])
+def test_a_line_of_another_kind_does_not_end_the_run(tmp_path, text):
+    assert follow(tmp_path, *RUN, text).exit_code == 0
+
+
+def test_a_full_disk_costs_the_log_and_not_the_run(tmp_path, capfd):
+    follower = follow(tmp_path, *RUN)
+    log = tmp_path / "dag_id=wsol_retrain/run_id=manual__1/task_id=train/attempt=1.log"
+    log.unlink()
+    log.mkdir()
+    follower.read(line("epoch 1", COMMAND))
+    assert "epoch 1" in capfd.readouterr().err
+
+
 def test_the_lines_of_stages_are_shown_and_nothing_else(tmp_path, capfd):
     follow(
         tmp_path,

@@ -44,6 +44,18 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path, monkeyp
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ui.lock"], "nothing was started"
 
 
+def test_a_scheduler_that_would_take_part_in_a_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(dashboards, "load_params", lambda: None)
+    monkeypatch.setattr(dashboards, "set_up", lambda _: None)
+    monkeypatch.setattr(dashboards, "is_paused", lambda: False)
+    with (
+        exclusive_lock(dashboards.lock_file("run"), "a run"),
+        pytest.raises(UserError, match="run its tasks a second time"),
+    ):
+        dashboards.serve(tmp_path, free_port(), free_port())
+
+
 def server(name, code):
     return Server(name, [sys.executable, "-c", code], {})
 

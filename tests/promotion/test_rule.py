@@ -76,6 +76,13 @@ def test_the_first_champion_must_reach_the_floor(floor, verdict):
     assert decision.comparisons[-1].champion is None
 
 
+@pytest.mark.parametrize("share", [57, 58, 69, 93])
+def test_a_limit_that_is_met_exactly_is_met_whatever_floats_make_of_it(share):
+    rule = Rule(METRIC, min_gain=7.0, guards=(GUARD,), tolerance=7.0, floor=float(share))
+    assert decide(rule, contender("a", 60, share), None).verdict == "promoted"
+    assert decide(rule, contender("b", 97, share), contender("a", 50, share + 7)).verdict == "promoted"
+
+
 @pytest.mark.parametrize(("right", "verdict"), [(20, "refused"), (30, "refused"), (33, "refused"), (60, "promoted")])
 def test_the_first_champion_must_beat_every_baseline_that_looks_at_no_image(right, verdict):
     decision = decide(RULE, contender("a", right), None)

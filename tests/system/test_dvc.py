@@ -1,12 +1,13 @@
 """DVC's files as people, merges and other tools leave them."""
 
 import json
+import subprocess
 
 import pytest
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.system.dvc import Holder, code_files, outputs, path_locks, read_lock, read_stages
+from pipeline.system.dvc import Holder, code_files, forget_ended_holders, outputs, path_locks, read_lock, read_stages
 
 HASH = "0123456789abcdef" * 2
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 1234\n"
@@ -102,3 +103,30 @@ def test_damaged_notes_are_named_with_the_way_out(tmp_path, text):
     (tmp_path / "rwlock").write_text(text)
     with pytest.raises(UserError, match=r"rwlock is damaged: (?s:.*) remove it: `rm .*rwlock`"):
         path_locks(tmp_path / "rwlock")
+
+
+def noted(path, pid, command):
+    path.write_text(json.dumps({"read": {}, "write": {"models": {"pid": pid, "cmd": command}}}))
+
+
+def test_notes_of_processes_that_have_ended_are_forgotten(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    path = tmp_path / "rwlock"
+    noted(path, ended.pid, "dvc repro train")
+    forget_ended_holders(path)
+    assert not path.exists()
+    forget_ended_holders(path)
+
+
+@pytest.mark.parametrize(("command", "kept"), [("x/dvc/__main__.py 30", True), ("x/dvc/__main__.py repro", False)])
+def test_a_process_with_the_id_of_another_is_not_that_one(tmp_path, command, kept):
+    running = subprocess.Popen(["sleep", "30"])
+    try:
+        path = tmp_path / "rwlock"
+        noted(path, running.pid, command)
+        forget_ended_holders(path)
+        assert path.exists() is kept
+    finally:
+        running.kill()
+        running.wait()

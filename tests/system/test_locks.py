@@ -1,5 +1,6 @@
 """Locks: one holder at a time, named to the others; none outlives its holder."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -117,3 +118,25 @@ def test_a_file_that_is_not_there_is_not_held_and_not_made(tmp_path):
     assert not is_held(tmp_path / "lock")
     wait_until_free(tmp_path / "lock", "it", 0)
     assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_is_asked_for_on_a_file_that_is_open_for_writing(tmp_path, monkeypatch):
+    """NFS refuses an exclusive lock on any other."""
+    path, modes = tmp_path / "a.lock", []
+    path.touch()
+    monkeypatch.setattr(locks.fcntl, "flock", lambda stream, _: modes.append(stream.writable()))
+    assert not is_held(path)
+    wait_until_free(path, "a stage", 0)
+    assert modes == [True, True]
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", fail)
+    with (
+        pytest.raises(UserError, match=r"a\.lock cannot be locked: No locks available"),
+        exclusive_lock(tmp_path / "a.lock", "another `x`"),
+    ):
+        pass

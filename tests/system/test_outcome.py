@@ -1,6 +1,7 @@
 """What a command that failed leaves for whoever started it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,50 @@ def test_of_processes_that_train_together_the_cause_is_heard(path, tmp_path):
     )
     assert done.returncode != 0
     assert read_outcome(path) == Outcome(2, "image a.jpg is damaged")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"exit_code": 2, "colour": 1}'])
+def test_what_was_not_written_to_its_end_is_an_empty_outcome(path, text):
+    path.write_text(text)
+    assert read_outcome(path) == Outcome()
+
+
+def test_a_note_that_a_full_disk_left_empty_still_says_that_a_stage_was_killed(path):
+    path.with_name(f"{path.name}.12").touch()
+    outcome = read_outcome(path)
+    assert outcome.exit_code == 137
+    assert outcome.message.startswith("a stage was killed")
+
+
+def test_an_outcome_that_cannot_be_written_hides_no_message(tmp_path):
+    leave(tmp_path / "missing/outcome.json", 2, "image a.jpg is damaged")
+
+
+STOPPED_TWICE = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline import cli
+
+def work(**_):
+    try:
+        Path(sys.argv[1], "ready").touch()
+        time.sleep(60)
+    finally:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+        Path(sys.argv[1], "tidied").touch()
+
+cli.app = work
+cli.main()
+"""
+
+
+def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path):
+    command = [sys.executable, "-c", STOPPED_TWICE, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (process.returncode, (tmp_path / "tidied").exists()) == (143, True)
