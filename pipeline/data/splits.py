@@ -13,8 +13,8 @@ def set_aside(samples: list[Sample], val: float, gate: float, seed: int) -> list
     """Move a share of the training images of each class to ``val`` and to ``gate``; order is kept.
 
     Stratified by the first label; a split that the data set has of its own is left as it is. An image's rank for gate
-    follows from its id and the seed alone: where images are added, those of gate stay there, and a model that was
-    trained before has not seen them. Val is drawn from the others.
+    follows from its id and the seed alone: where a few images are added, nearly all of gate stays there, so that a model
+    that was trained before has seen few of them. Val is drawn from the others.
 
     Args:
         val, gate: shares of the training images, in [0, 1).

@@ -45,8 +45,8 @@ def test_gate_is_stratified_too():
     assert ids(set_aside(samples(), 0.3, 0.2, 1), "gate") != ids(both, "gate")
 
 
-def test_images_that_are_added_leave_those_of_gate_there():
-    """Of 100 of a class 20 are gate; with one more every one of them stays, and none was trained on before."""
+def test_images_that_are_added_leave_nearly_all_of_gate_there():
+    """Of 100 of a class 20 are gate; with one more all but one stay, and at most one was trained on before."""
     few, more = (set_aside(samples(count, 1), 0.3, 0.2, 0) for count in (100, 101))
     assert len(ids(few, "gate") & ids(more, "gate")) >= 19
     assert len(ids(few, "train") & ids(more, "gate")) <= 1
