@@ -88,14 +88,16 @@ def check_stages(stages: Stages, folder: Path, outs: Collection[str], sources: C
         sources: what is not an output of any stage.
 
     Raises:
-        UserError: a stage works in another folder, is made from a template, is named as an output, or has an output
-            that lies elsewhere or holds sources.
+        UserError: a stage works in another folder, is made from a template, is named as another's output, or has an
+            output that lies elsewhere or holds sources.
     """
     for name, stage in stages.items():
         if other := {"wdir", "foreach", "matrix", "do"} & stage.keys():
             raise UserError(f"the run's dvc.yaml says {', '.join(sorted(other))} of stage {name}: not one of ours.")
-        if name in outs:
-            raise UserError(f"the run's dvc.yaml has a stage of the name of an output, {name}; nothing was made.")
+        if name in outs and list(outputs(stage)) != [name]:
+            raise UserError(
+                f"the run's dvc.yaml has a stage of the name of another's output, {name}; nothing was made."
+            )
         for path in outputs(stage):
             place(folder, path)
             if "${" in path or PurePosixPath(path).parts[0] in sources:

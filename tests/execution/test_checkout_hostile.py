@@ -148,7 +148,7 @@ def test_a_patch_that_makes_a_link_is_refused(record, tmp_path):
     [
         ({"cmd": "x", "wdir": "data/raw/set", "outs": ["images"]}, "says wdir of stage images"),
         ({"cmd": "x", "foreach": ["a"], "do": {"cmd": "x"}}, "says do, foreach of stage images"),
-        ({"cmd": "x", "outs": ["data/raw/set/images"]}, "a stage of the name of an output, images"),
+        ({"cmd": "x", "outs": ["data/raw/set/images"]}, "a stage of the name of another's output, images"),
         ({"cmd": "x", "outs": ["../x"]}, "does not lie in the run's folder"),
         ({"cmd": "x", "outs": ["pipeline"]}, "makes pipeline an output"),
     ],
