@@ -29,6 +29,7 @@ import yaml
 
 from pipeline.cli import STAGES
 from pipeline.system.locks import is_held
+from tests.processes import wait_for
 from tests.project import environment, make_project
 from tests.servers import free_port
 
@@ -136,6 +137,7 @@ class Command:
         for pid in tree:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not self.tree(), f"the end of {tree}")
         return [f"{name} {pid}" for pid, name in tree.items()]
 
 

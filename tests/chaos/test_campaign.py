@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos import campaign
 from tests.chaos.campaign import Command, Scenario, Tally, chain, digest, role
+from tests.processes import wait_for
 
 KEEPER = "python -P /x/pipeline/system/keeper.py 5 4.0 0.0 python -m dvc repro"
 
@@ -28,10 +29,19 @@ def test_processes_are_known_by_their_command_line(line, expected):
     assert role(line.split()) == expected
 
 
+LEAVE = """
+import subprocess, sys
+sleeper = "import pathlib, time; pathlib.Path('ready').touch(); time.sleep(120)"
+subprocess.Popen([sys.executable, "-c", sleeper], start_new_session=True)
+sys.exit(3)
+"""
+
+
 def test_what_outlives_its_command_is_found_and_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "LEFT_LIMIT", 0.3)
-    command = Command(["sh", "-c", "setsid sleep 120 & exit 3"], tmp_path)
-    assert command.ended(10)
+    command = Command([sys.executable, "-c", LEAVE], tmp_path)
+    assert command.ended(60)
+    wait_for((tmp_path / "ready").exists, "the process that is left")
     assert [left.split()[0] for left in command.leftovers()] == ["other"]
     assert command.tree() == {}
 
