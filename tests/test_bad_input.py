@@ -107,11 +107,13 @@ def test_unwritable_state(project):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("line", ["\nbad: [\n", "\nseed: 1\n"])
-def test_a_run_names_what_is_wrong_before_airflow_starts(project, line):
+@pytest.mark.parametrize(
+    ("line", "message"), [("\nbad: [\n", "params.yaml is not valid YAML"), ("\nseed: 1\n", "key seed stands twice")]
+)
+def test_a_run_names_what_is_wrong_before_airflow_starts(project, line, message):
     path = project / "params.yaml"
     path.write_text(path.read_text() + line)
-    assert "params.yaml is not valid YAML" in refuse(project, "run")
+    assert message in refuse(project, "run")
 
 
 @pytest.mark.slow

@@ -226,10 +226,12 @@ def _check_places(folder: Path) -> None:
 
 def _files_on_disk(checkout: Path) -> Iterator[Path]:
     state = state_folder()
+    # A run that is checked out for promotion lies in the state folder itself.
+    within = not checkout.is_relative_to(state)
     for name in git(checkout, "ls-files", "-z", "-co", "--exclude-standard").split("\0")[:-1]:
         path = checkout / name
         # Patterns with a slash at the end ignore a folder of outputs, but not a link to one.
-        made = path.is_relative_to(state) or Path(name) in (*OUTPUTS, Path(STATE_LINK))
+        made = Path(name) in (*OUTPUTS, Path(STATE_LINK)) or (within and path.is_relative_to(state))
         # A deleted file is still listed; a nested repository is listed as a folder.
         if (path.is_symlink() or path.is_file()) and not made:
             yield Path(name)

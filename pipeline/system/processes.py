@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -54,11 +54,15 @@ def kept(
             [*start, *command], start_new_session=True, pass_fds=files, text=True, errors="backslashreplace", **options
         )
         lifeline.close()
+        ended = threading.Event()
+        threading.Thread(target=_look_after_keeper, args=(process.pid, ended), daemon=True).start()
         try:
             yield process
         finally:
             own_end.close()
-            if process.wait() < 0:
+            code = process.wait()
+            ended.set()
+            if code < 0:
                 _end_orphans()
 
 
@@ -103,6 +107,21 @@ def passing_on_signals(process: subprocess.Popen[str], always: int | None = None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _look_after_keeper(pid: int, ended: threading.Event) -> None:
+    """End what a keeper kept when it is killed: whoever reads its output would wait for the end of that for ever.
+
+    It leaves the keeper's exit code to whoever waits for it, and ends nothing once that is known.
+    """
+    if not hasattr(os, "waitid"):  # macOS
+        return
+    with suppress(ChildProcessError):
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        if found and found.si_code != os.CLD_EXITED and not ended.is_set():
+            keeper.signal_descendants(signal.SIGTERM)
+            if not ended.wait(GRACE):
+                keeper.signal_descendants(signal.SIGKILL)
 
 
 def _end_orphans() -> None:

@@ -340,3 +340,11 @@ def test_a_patch_can_be_applied_whatever_the_user_has_set_for_reading(project):
     (project / "changes.patch").write_bytes(patch)
     git(project, "apply", "changes.patch")
     assert (project / "pipeline/errors.py").read_text().endswith("# changed\n")
+
+
+def test_a_checkout_in_the_state_folder_is_copied_like_any_other(tmp_path, monkeypatch):
+    folder = make_project(tmp_path / "state/checkouts/project")
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(folder)
+    workspace = create_workspace("r", {})
+    assert (workspace / "work.py").read_text() == (folder / "work.py").read_text()

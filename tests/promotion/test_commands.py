@@ -18,7 +18,7 @@ from pipeline.promotion.commands import promote, rollback
 from pipeline.stages import track
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.server import tracking_uri
-from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
+from tests.sample_result import write_lock, write_page, write_params, write_result, write_scores_record, write_training
 
 NAMES = "abcd"
 #: Images of gate: enough that a fifth of them tells two runs apart, more than once.
@@ -425,6 +425,7 @@ def test_a_result_of_a_tracked_training_gets_the_model_it_was_made_with(scored):
     first = tracked(scored, "a", 0.4)
     write_params(scored, localize__threshold=0.5)
     write_result()
+    write_page()
     write_lock(scored)
     second = track.run(load_params())["run_id"]
     assert second != first

@@ -8,9 +8,9 @@ import urllib.request
 
 import pytest
 from mlflow import MlflowClient
-from tests.test_promote import aliases, tracked
 
 from pipeline.promotion.commands import promote, rollback
+from tests.promotion.test_commands import aliases, tracked
 from tests.servers import free_port
 
 START_LIMIT = 300

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UserError
-from pipeline.files import CAMS, METRICS, PREPARED, read_json
+from pipeline.files import CAMS, METRICS, PREPARED
 from pipeline.scoring.map_files import BATCH
 from pipeline.scoring.score import Protocol, score
 from tests.golden import inputs
@@ -348,7 +348,7 @@ def test_the_maps_of_this_pipeline_score_as_evaluate_scores_them(tmp_path, monke
     write_params(tmp_path)
     write_run(tmp_path)
     write_result()
-    expected = read_json(METRICS / "metrics.json")
+    expected = json.loads((METRICS / "metrics.json").read_text())
     for split in ("val", "test"):
         boxes = score(CAMS / split, PREPARED, Protocol(contours="single"))
         assert boxes["images"] == expected[split]["images"]

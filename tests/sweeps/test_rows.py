@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from tests.test_promote import NAMES, client
 
 from pipeline.errors import UserError, WsolError
 from pipeline.files import METRICS, read_json, write_json
 from pipeline.params import load_params
 from pipeline.stages import track
 from pipeline.sweeps.rows import add_row, close_sweep, open_sweep, run_ids_of
+from tests.promotion.test_commands import NAMES, client
 from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
 
 NAME = "manual__2026-01-01T00:00:00+00:00"

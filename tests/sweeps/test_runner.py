@@ -44,7 +44,7 @@ class Pipeline:
 def trials(tmp_path, monkeypatch, state):
     """A folder with parameters and a sweep over three values of λ."""
     folder = tmp_path / "project"
-    (folder / "pipeline/data").mkdir(parents=True)
+    (folder / "pipeline/data/sets").mkdir(parents=True)
     (folder / "pipeline/data/sets/synthetic.py").touch()
     (folder / "pipeline/code.py").write_text("first")
     (folder / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [pipeline/code.py, pipeline/data]}}")

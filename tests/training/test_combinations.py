@@ -7,13 +7,13 @@ from typing import get_args
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.training.test_loop import Killed, count_steps, stop_after
 
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
 from pipeline.params import TrainParams
 from pipeline.training import trainer as loop
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.trainer import Trainer
+from tests.training.test_trainer import Killed, count_steps, stop_after
 from tests.training.trainings import settings, small_network
 
 
