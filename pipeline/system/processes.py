@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -55,7 +55,7 @@ def kept(
         )
         lifeline.close()
         ended = threading.Event()
-        threading.Thread(target=_look_after_keeper, args=(process.pid, ended), daemon=True).start()
+        _start_watching(_look_after_keeper, process.pid, ended)
         try:
             yield process
         finally:
@@ -109,6 +109,18 @@ def passing_on_signals(process: subprocess.Popen[str], always: int | None = None
             signal.signal(number, handler)
 
 
+def _start_watching(watch: Callable[..., None], *arguments: Any) -> None:
+    """Run a function in a thread that takes no signals.
+
+    Python handles them in the main thread, which one that the kernel gave to another thread would not wake.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        threading.Thread(target=watch, args=arguments, daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _look_after_keeper(pid: int, ended: threading.Event) -> None:
     """End what a keeper kept when it is killed: whoever reads its output would wait for the end of that for ever.
 
@@ -140,7 +152,7 @@ def end_with_starter() -> None:
     `nohup` is there for that.
     """
     if starters := _starters():
-        threading.Thread(target=_end_with, args=(starters,), daemon=True).start()
+        _start_watching(_end_with, starters)
 
 
 def is_running(pid: int) -> bool:
