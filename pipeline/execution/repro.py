@@ -4,7 +4,6 @@ DVC removes a stage's outputs before it runs the stage, exits with 255 whatever 
 stage running when it is itself stopped.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pipeline.system.environment import environment
 from pipeline.system.keeper import STOPPING
 from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, is_held, wait_until_free
 from pipeline.system.outcome import OUTCOME_FILE, Outcome, read_outcome
-from pipeline.system.processes import GRACE, exit_code, kept, passing_on_signals, signal_name
+from pipeline.system.processes import GRACE, exit_code, is_running, kept, passing_on_signals, signal_name
 
 #: DVC's exit code where a stage fails, whatever its own is.
 DVC_FAILED = 255
@@ -113,20 +112,10 @@ def _outcome(returncode: int, reported: Outcome) -> Outcome:
 
 def _other_dvc_processes() -> str:
     """The processes that hold DVC's locks of this folder, in words; empty where there is none."""
-    holders = {f"process {holder.pid}: {holder.cmd}" for holder in path_locks() if _alive(holder.pid)}
+    holders = {f"process {holder.pid}: {holder.cmd}" for holder in path_locks() if is_running(holder.pid)}
     if not holders and is_held(Path(".dvc/tmp/lock")):
         return "it holds .dvc/tmp/lock"
     return "; ".join(sorted(holders))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _locked_outputs() -> dict[str, list[Path]]:
