@@ -13,9 +13,6 @@ from torch import Tensor, nn
 from torchvision.models.inception import InceptionB
 from torchvision.models.vgg import cfgs, make_layers
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 def torchvision_resnet(model: str, stride: int) -> nn.Sequential:
     """A ResNet (He et al., CVPR 2016) of torchvision up to layer4: 14×14 or 28×28 at 224.
@@ -43,7 +40,7 @@ def preact_resnet18(stride: int) -> nn.Sequential:
     network = timm.create_model("resnetv2_18")
     for stage in _unstrided_stages(stride):
         _remove_stride(network.get_submodule(f"stages.{stage}.blocks.0"))
-    return _half_normalized(_up_to(network, "norm"))
+    return _up_to(network, "norm")
 
 
 def vgg16(stride: int) -> nn.Sequential:
@@ -74,7 +71,7 @@ def googlenet(stride: int) -> nn.Sequential:
     network = torchvision.models.googlenet(aux_logits=False, init_weights=False)
     if stride == 8:
         _remove_stride(network.maxpool3)
-    return _half_normalized(_up_to(network, "inception4e"))
+    return _up_to(network, "inception4e")
 
 
 def alexnet(stride: int) -> nn.Sequential:
@@ -97,7 +94,7 @@ def inception_v3(stride: int) -> nn.Sequential:
     for pool in (network.maxpool1, network.maxpool2):
         pool.padding, pool.ceil_mode = 1, True
     network.Mixed_6a = _PaddedReduction(stride=2 if stride == 16 else 1)
-    return _half_normalized(_up_to(network, "Mixed_6e"))
+    return _up_to(network, "Mixed_6e")
 
 
 def mobilenet_v2(stride: int) -> nn.Sequential:
@@ -116,20 +113,18 @@ def squeezenet1_1(stride: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(features=features))
 
 
-class _HalfNormalized(nn.Module):
-    """From the ImageNet statistics every backbone is given to mean and deviation 0.5, which some weights expect."""
+def timm_efficientnet_lite(model: str, stride: int) -> nn.Sequential:
+    """An EfficientNet-Lite (Liu et al., 2020) of timm with its 1×1 convolution to 1280 channels: 14×14 or 28×28 at 224.
 
-    scale: Tensor
-    shift: Tensor
+    Lite networks have no squeeze-and-excitation and ReLU6 for swish. Paddings are TensorFlow's "same", which follow the
+    stride by themselves.
+    """
+    import timm
 
-    def __init__(self) -> None:
-        super().__init__()
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        self.register_buffer("scale", std / 0.5, persistent=False)
-        self.register_buffer("shift", (mean - 0.5) / 0.5, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images * self.scale + self.shift
+    network = timm.create_model(model)
+    for stage in (5,) if stride == 16 else (3, 5):
+        _remove_stride(network.get_submodule(f"blocks.{stage}.0"))
+    return _up_to(network, "bn2")
 
 
 class _PaddedReduction(InceptionB):  # type: ignore[misc]
@@ -181,7 +176,3 @@ def _up_to(network: nn.Module, last: str) -> nn.Sequential:
     children = list(network.named_children())
     end = [name for name, _ in children].index(last) + 1
     return nn.Sequential(OrderedDict(children[:end]))
-
-
-def _half_normalized(network: nn.Sequential) -> nn.Sequential:
-    return nn.Sequential(OrderedDict([("normalize", _HalfNormalized()), *network.named_children()]))

@@ -9,7 +9,7 @@ from pipeline.models.zoo import BACKBONES
 
 
 def build_backbone(name: str, stride: int) -> nn.Module:
-    """Build an untrained backbone: images ``(N, 3, H, W)``, normalised with the ImageNet statistics, to a map.
+    """Build an untrained backbone: images ``(N, 3, H, W)``, normalised as its entry in the zoo says, to a map.
 
     Args:
         stride: 16 for a map of about 14×14 at 224, 8 for about 28×28.

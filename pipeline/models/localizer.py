@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.files import content, reading, write_bytes
-from pipeline.models.architectures import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.models.backbones import build_backbone, channels
 from pipeline.models.heads import Head, build_head
+from pipeline.models.zoo import BACKBONES, IMAGENET, Normalisation
 
 
 class Localizer(nn.Module):
@@ -24,12 +24,12 @@ class Localizer(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, normalisation: Normalisation = IMAGENET) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(normalisation.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(normalisation.std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
         """Last feature map ``(N, K, h, w)``."""
@@ -50,7 +50,8 @@ def build_localizer(architecture: Mapping[str, Any]) -> Localizer:
             (``tap_threshold``, ``acol_threshold``, ``acol_width``), and ``classes``, their number.
     """
     backbone = build_backbone(architecture["backbone"], architecture["stride"])
-    return Localizer(backbone, build_head(architecture, channels(backbone)))
+    head = build_head(architecture, channels(backbone))
+    return Localizer(backbone, head, BACKBONES[architecture["backbone"]].normalisation)
 
 
 def save_localizers(path: Path, networks: Sequence[Localizer], architecture: Mapping[str, Any]) -> None:

@@ -30,21 +30,35 @@ class LibraryWeights:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """What images are normalised with before a network: RGB values in [0, 1] minus ``mean``, divided by ``std``."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+#: To [-1, 1], as networks that come from TensorFlow expect.
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A feature extractor of the zoo.
 
     Attributes:
-        architecture: the network, untrained, under the library's parameter names; it takes images normalised with the
-            ImageNet statistics.
+        architecture: the network, untrained, under the library's parameter names.
         weights: what ``pretrained: true`` downloads.
         attention_sites: submodules whose outputs an attention layer (ADL, RDAP) may replace. All are non-negative, and
             no path goes round them: what is erased there is gone.
+        normalisation: of the images that its weights were trained on.
         untrained: prefix of the parameters that no library has weights for.
     """
 
     architecture: Architecture
     weights: LibraryWeights
     attention_sites: tuple[str, ...]
+    normalisation: Normalisation = IMAGENET
     untrained: tuple[str, ...] = ()
 
 
@@ -52,6 +66,7 @@ class Backbone:
 _RESNET18_SITES = ("layer3.0", "layer4.0", "layer4.1")
 _RESNET50_SITES = ("layer3.0", "layer4.0", "layer4.2")
 _VGG16_SITES = ("features.16", "features.22", "features.29")
+_LITE_SITES = ("blocks.4.0.bn1", "blocks.6.0.bn1", "bn2")
 
 BACKBONES: dict[str, Backbone] = {
     "resnet18": Backbone(
@@ -70,6 +85,7 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("preact_resnet18"),
         LibraryWeights("timm", "resnetv2_18", "ra4_e3600_r224_in1k"),
         ("stages.2.blocks.0.norm1", "stages.3.blocks.0.norm1", "norm"),
+        HALF,
     ),
     "se_resnet50": Backbone(
         Architecture("timm_resnet", ("seresnet50",)),
@@ -88,6 +104,7 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("googlenet"),
         LibraryWeights("torchvision", "googlenet", "IMAGENET1K_V1"),
         ("inception3b", "inception4e"),
+        HALF,
     ),
     # After pool2, conv4 and conv5: what VGG16's sites are in five convolutions.
     "alexnet": Backbone(
@@ -100,6 +117,7 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("inception_v3"),
         LibraryWeights("torchvision", "inception_v3", "IMAGENET1K_V1"),
         ("Mixed_5d", "Mixed_6e"),
+        HALF,
     ),
     # Blocks end linearly and mostly have a way round: the activated expansions of two blocks without one, 11 (the
     # first after the stage of layer3[0]) and 17 (after that of layer4[0]), and the map.
@@ -113,5 +131,18 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("squeezenet1_1"),
         LibraryWeights("torchvision", "squeezenet1_1", "IMAGENET1K_V1"),
         ("features.8", "features.10", "features.12"),
+    ),
+    # As in MobileNetV2: the activated expansions of two blocks without a way round, and the map.
+    "tf_efficientnet_lite0": Backbone(
+        Architecture("timm_efficientnet_lite", ("tf_efficientnet_lite0",)),
+        LibraryWeights("timm", "tf_efficientnet_lite0", "in1k"),
+        _LITE_SITES,
+        HALF,
+    ),
+    "tf_efficientnet_lite2": Backbone(
+        Architecture("timm_efficientnet_lite", ("tf_efficientnet_lite2",)),
+        LibraryWeights("timm", "tf_efficientnet_lite2", "in1k"),
+        _LITE_SITES,
+        HALF,
     ),
 }

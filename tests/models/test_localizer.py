@@ -28,6 +28,14 @@ def test_logits_are_those_of_normalised_images():
     torch.testing.assert_close(network(images), torch.full((1, 1, 2), expected), rtol=1e-5, atol=1e-6)
 
 
+def test_images_are_normalised_as_the_backbones_entry_says():
+    network = build_localizer(ARCHITECTURE | {"backbone": "googlenet"})
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network.features(torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 64, 64))
+    torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor([-1.0, 1.0, -0.6]))
+
+
 def test_map_averages_to_the_logit_without_its_bias():
     torch.manual_seed(0)
     network = build_localizer(ARCHITECTURE).eval()
