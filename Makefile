@@ -9,7 +9,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help setup run ui test test-all test-containers lint format typecheck check lock images up down logs passwords audit \
-	benchmarks results methods chaos clean
+	benchmarks methods chaos clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -85,11 +85,8 @@ audit: setup  ## known vulnerabilities of the locked packages, and of the images
 benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in benchmarks/out
 	@for script in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$script .py) || exit; done
 
-results: setup  ## the CUB table of docs/results.md (finished rows are kept): make results CUB=path/to/CUB_200_2011 WEIGHTS=folder
-	@$(PY) -m benchmarks.tables.cub --cub $(CUB) --weights $(WEIGHTS)
-
-methods: setup  ## every method in docs/results.md: on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder
-	@$(PY) -m benchmarks.tables.methods $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
+methods: setup  ## the tables of docs/results.md (finished results are kept): on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder; JOBS=N at a time
+	@$(PY) -m benchmarks.tables.methods --jobs $(or $(JOBS),1) $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
 
 chaos: setup  ## hit running commands with 200 signals: all must be completed as if undisturbed
 	@$(PY) -m tests.chaos.campaign --signals 200
