@@ -72,7 +72,7 @@ class TrainParams(_Group):
 
     backbone: Literal[*BACKBONES]  # type: ignore[valid-type]
     pretrained: StrictBool | PathText
-    stride: Literal[8, 16]
+    stride: Literal[8, 16, 32]
     head: Literal["gap", "gmp", "tap", "conv", "acol"]
     tap_threshold: Share
     acol_threshold: Share
@@ -116,6 +116,8 @@ class TrainParams(_Group):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainParams":
+        if self.stride not in (strides := BACKBONES[self.backbone].strides):
+            raise ValueError(f"{self.backbone} has no stride {self.stride}: give {' or '.join(map(str, strides))}")
         if self.crop > self.resize:
             raise ValueError(f"crop ({self.crop}) must not exceed resize ({self.resize})")
         if self.batch_size % self.accumulate:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.tables.runs import Setting, setting
 from pipeline.params import PARAMS_FILE
 
@@ -69,25 +71,30 @@ class Network:
 
     Attributes:
         weights: name of the file.
-        layers: of the backbone, from which DDT's are chosen.
-        ddt: the layer that DDT reads, with the side of its images; chosen on val (:mod:`benchmarks.tables.designs`).
+        layers: of the backbone, from which DDT's is chosen.
+        left_out: methods that are not compared on it.
     """
 
     weights: str
     layers: tuple[str, ...]
-    ddt: str
+    left_out: tuple[str, ...] = ()
 
 
+#: On the second network only what the first one's table says of maps and of λ is looked at again.
+ERASING_AND_POOLING = ("GMP", "TAP 0.1", "TAP 0.1 + NWC + PaS 90", "confidence penalty 0.1", "label smoothing 0.1",
+                       "HaS", "CutMix", "ADL", "RDAP", "ACoL", "ACoL + NWC", "AE, two steps")  # fmt: skip
 NETWORKS = {
     "tf_efficientnet_lite0": Network(
-        "tf_efficientnet_lite0.pth", ("blocks.3", "blocks.4", "blocks.5", "blocks.6", "bn2"), "blocks.5@448"
+        "tf_efficientnet_lite0.pth", ("blocks.3", "blocks.4", "blocks.5", "blocks.6", "bn2")
     ),
     "mobilenet_v2": Network(
         "mobilenet_v2_features.pth",
         ("features.10", "features.13", "features.16", "features.17", "features.18"),
-        "features.17@448",
+        ERASING_AND_POOLING,
     ),
 }
+#: What :mod:`benchmarks.tables.designs` found: the designs of each network, the best on val first.
+DESIGNS = Path("docs/results/ddt_designs.csv")
 
 
 @dataclass(frozen=True)
@@ -128,16 +135,15 @@ def synthetic() -> Bench:
 
 def cub(backbone: str, root: Path, weights: Path) -> Bench:
     """CUB and a network of :data:`NETWORKS`."""
-    network = NETWORKS[backbone]
-    layer, _ = network.ddt.split("@")
+    layer, side, stride = chosen_design(backbone)
+    best, small = (design(layer, of, stride) for of in (side, 224))
     own: dict[str, Mapping[str, Any]] = {
-        method: {"extract_cams.ddt_layers": [network.ddt], "extract_cams.ddt_context": 0.0}
-        for method in ("DDT", "DDT, frozen backbone")
-    }
-    own["DDT, frozen backbone, 224 pixels"] = own["DDT"] | {"extract_cams.ddt_layers": [f"{layer}@224"]}
+        "DDT": best, "DDT, frozen backbone": best, "DDT, frozen backbone, 224 pixels": small,
+    }  # fmt: skip
     # With the learning rate of the others the maximum does not learn: its gradients meet single positions.
     own["GMP"] = {"train.lr": 0.0002}
-    return Bench(f"cub_{backbone}", on_cub(backbone, root, weights), seeds=3, left_out=PROBE_ONLY, own=own)
+    left_out = PROBE_ONLY + NETWORKS[backbone].left_out
+    return Bench(f"cub_{backbone}", on_cub(backbone, root, weights), seeds=3, left_out=left_out, own=own)
 
 
 def on_cub(backbone: str, root: Path, weights: Path) -> dict[str, Any]:
@@ -147,3 +153,19 @@ def on_cub(backbone: str, root: Path, weights: Path) -> dict[str, Any]:
         "train.backbone": backbone,
         "train.pretrained": str(weights.resolve() / NETWORKS[backbone].weights),
     }
+
+
+def design(layer: str, side: int, stride: int) -> dict[str, Any]:
+    """Settings of DDT on one layer of a backbone with this stride, without context."""
+    return {
+        "train.stride": stride,
+        "extract_cams.ddt_layers": [f"{layer}@{side}"],
+        "extract_cams.ddt_context": 0.0,
+    }
+
+
+def chosen_design(backbone: str) -> tuple[str, int, int]:
+    """Layer, side of the images and stride of the design that is best on val."""
+    designs = pd.read_csv(DESIGNS)
+    best = designs[designs["backbone"] == backbone].iloc[0]
+    return str(best["layer"]), int(best["side"]), int(best["stride"])

@@ -1,8 +1,8 @@
 """Networks of torchvision and timm as the localization literature uses them, with a map of 14 or 28 at 224.
 
-Each function takes the stride between image and map, 16 or 8, and returns the layers up to that map under the
-library's own parameter names. A finer map comes from strides that are removed; no convolution is dilated for it, as
-in Choe et al. (CVPR 2020) and the papers before.
+Each function takes the stride between image and map: 16 or 8, or 32 where the library's network ends there. It returns
+the layers up to that map under the library's own parameter names. A finer map comes from strides that are removed; no
+convolution is dilated for it, as in Choe et al. (CVPR 2020) and the papers before.
 """
 
 from collections import OrderedDict
@@ -100,7 +100,7 @@ def inception_v3(stride: int) -> nn.Sequential:
 def mobilenet_v2(stride: int) -> nn.Sequential:
     """MobileNetV2 (Sandler et al., CVPR 2018) without its classifier: 1280 channels, 14×14 or 28×28 at 224."""
     features = torchvision.models.mobilenet_v2().features
-    for block in (14,) if stride == 16 else (7, 14):
+    for block in {32: (), 16: (14,), 8: (7, 14)}[stride]:
         _remove_stride(features[block])
     return nn.Sequential(OrderedDict(features=features))
 
@@ -122,7 +122,7 @@ def timm_efficientnet_lite(model: str, stride: int) -> nn.Sequential:
     import timm
 
     network = timm.create_model(model)
-    for stage in (5,) if stride == 16 else (3, 5):
+    for stage in {32: (), 16: (5,), 8: (3, 5)}[stride]:
         _remove_stride(network.get_submodule(f"blocks.{stage}.0"))
     return _up_to(network, "bn2")
 
@@ -157,7 +157,7 @@ def _residual(network: nn.Module, stride: int) -> nn.Sequential:
 
 def _unstrided_stages(stride: int) -> tuple[int, ...]:
     """Which of a residual network's stages 0 to 3 lose their stride."""
-    return (3,) if stride == 16 else (2, 3)
+    return {32: (), 16: (3,), 8: (2, 3)}[stride]
 
 
 def _remove_stride(block: nn.Module) -> None:

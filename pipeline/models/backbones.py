@@ -12,13 +12,13 @@ def build_backbone(name: str, stride: int) -> nn.Module:
     """Build an untrained backbone: images ``(N, 3, H, W)``, normalised as its entry in the zoo says, to a map.
 
     Args:
-        stride: 16 for a map of about 14×14 at 224, 8 for about 28×28.
+        stride: 32 for a map of about 7×7 at 224, 16 for 14×14, 8 for 28×28, as far as its entry in the zoo has them.
 
     Raises:
         UserError: the stride is another.
     """
-    if stride not in (8, 16):
-        raise UserError(f"the stride of {name}'s map is {stride}; give 16 (14×14 at 224) or 8 (28×28).")
+    if stride not in (strides := BACKBONES[name].strides):
+        raise UserError(f"train.stride: {name} cannot be built with {stride}; give {' or '.join(map(str, strides))}.")
     made = BACKBONES[name].architecture
     network: nn.Sequential = getattr(architectures, made.function)(*made.arguments, stride)
     return network

@@ -42,6 +42,11 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+#: 14×14 and 28×28 at 224.
+FINER = (16, 8)
+ALL_STRIDES = (32, *FINER)
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A feature extractor of the zoo.
@@ -52,6 +57,7 @@ class Backbone:
         attention_sites: submodules whose outputs an attention layer (ADL, RDAP) may replace. All are non-negative, and
             no path goes round them: what is erased there is gone.
         normalisation: of the images that its weights were trained on.
+        strides: between image and map that it can be built with; 32 is the library's network, unaltered.
         untrained: prefix of the parameters that no library has weights for.
     """
 
@@ -59,6 +65,7 @@ class Backbone:
     weights: LibraryWeights
     attention_sites: tuple[str, ...]
     normalisation: Normalisation = IMAGENET
+    strides: tuple[int, ...] = FINER
     untrained: tuple[str, ...] = ()
 
 
@@ -73,12 +80,14 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("torchvision_resnet", ("resnet18",)),
         LibraryWeights("torchvision", "resnet18", "IMAGENET1K_V1"),
         _RESNET18_SITES,
+        strides=ALL_STRIDES,
     ),
     # The literature's weights: V2, torchvision's default, comes from a recipe with CutMix, Mixup and label smoothing.
     "resnet50": Backbone(
         Architecture("torchvision_resnet", ("resnet50",)),
         LibraryWeights("torchvision", "resnet50", "IMAGENET1K_V1"),
         _RESNET50_SITES,
+        strides=ALL_STRIDES,
     ),
     # The sum at the end of a block is not activated yet: the BN-ReLU that opens the next stage takes its place.
     "preact_resnet18": Backbone(
@@ -86,11 +95,13 @@ BACKBONES: dict[str, Backbone] = {
         LibraryWeights("timm", "resnetv2_18", "ra4_e3600_r224_in1k"),
         ("stages.2.blocks.0.norm1", "stages.3.blocks.0.norm1", "norm"),
         HALF,
+        ALL_STRIDES,
     ),
     "se_resnet50": Backbone(
         Architecture("timm_resnet", ("seresnet50",)),
         LibraryWeights("timm", "seresnet50", "ra2_in1k"),
         _RESNET50_SITES,
+        strides=ALL_STRIDES,
     ),
     "vgg16": Backbone(Architecture("vgg16"), LibraryWeights("torchvision", "vgg16", "IMAGENET1K_V1"), _VGG16_SITES),
     "vgg16_conv1024": Backbone(
@@ -125,6 +136,7 @@ BACKBONES: dict[str, Backbone] = {
         Architecture("mobilenet_v2"),
         LibraryWeights("torchvision", "mobilenet_v2", "IMAGENET1K_V2"),
         ("features.11.conv.0", "features.17.conv.0", "features.18"),
+        strides=ALL_STRIDES,
     ),
     # After pool3, the second fire module that follows, and the map.
     "squeezenet1_1": Backbone(
@@ -138,11 +150,13 @@ BACKBONES: dict[str, Backbone] = {
         LibraryWeights("timm", "tf_efficientnet_lite0", "in1k"),
         _LITE_SITES,
         HALF,
+        ALL_STRIDES,
     ),
     "tf_efficientnet_lite2": Backbone(
         Architecture("timm_efficientnet_lite", ("tf_efficientnet_lite2",)),
         LibraryWeights("timm", "tf_efficientnet_lite2", "in1k"),
         _LITE_SITES,
         HALF,
+        ALL_STRIDES,
     ),
 }

@@ -132,8 +132,19 @@ def test_map_at_224_and_gradients_down_to_the_first_convolution(name, stride):
 
 @pytest.mark.parametrize("stride", [4, 32])
 def test_other_strides_are_refused(stride):
-    with pytest.raises(UserError, match=rf"stride of vgg16's map is {stride}; give 16"):
+    with pytest.raises(UserError, match=rf"vgg16 cannot be built with {stride}; give 16 or 8"):
         build_backbone("vgg16", stride)
+
+
+@pytest.mark.parametrize("name", [name for name, backbone in BACKBONES.items() if 32 in backbone.strides])
+def test_a_stride_of_32_is_the_librarys_network(name):
+    theirs, ours = library_network(name), build_backbone(name, 32).eval()
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if key in ours.state_dict()})
+    images, last = random(1, 3, 224, 224), [layer for layer, _ in ours.named_children()][-1]
+    (expected,) = outputs(theirs, [last], library_input(name, images)).values()
+    found = ours(our_input(name, images))
+    assert found.shape[-2:] == (7, 7)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
