@@ -155,6 +155,64 @@ def score(
 
 
 @app.command(rich_help_panel="Tools")
+def predict(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="image file, folder, glob, .txt or .csv list, http(s) address; - for a list on stdin"),
+    ],
+    model: Annotated[
+        str, typer.Option(help="model file, run id, models:/NAME@champion; the last run here if not given")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="folder to make; predictions, predictions2, … if not given")] = None,
+    save_model: Annotated[Path | None, typer.Option(help="also write the model as one file, for --model")] = None,
+    class_from: Annotated[
+        Literal["prediction", "label"],
+        typer.Option("--class", help="box the predicted class | the label of the list, or the folder's name"),
+    ] = "prediction",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="τ of the map; the model's own if not given")
+    ] = None,
+    boxes: Annotated[
+        Literal["largest", "all"], typer.Option(help="largest contour | every component, overlapping ones merged")
+    ] = "largest",
+    conf: Annotated[float, typer.Option(min=0, max=1, help="leave out boxes of a smaller score")] = 0.0,
+    max_det: Annotated[int, typer.Option("--max-det", min=1, help="most boxes of an image")] = 100,
+    classes: Annotated[list[str], typer.Option(help="names of classes to box; all if not given")] = [],  # noqa: B006
+    top: Annotated[int, typer.Option("--top-k", min=1, help="classes named with their probabilities")] = 5,
+    save_txt: Annotated[bool, typer.Option("--save-txt", help="labels/NAME.txt as YOLO has them")] = False,
+    save_conf: Annotated[bool, typer.Option("--save-conf", help="scores in labels/NAME.txt")] = False,
+    save_crop: Annotated[bool, typer.Option("--save-crop", help="crops/CLASS/NAME.jpg")] = False,
+    save_json: Annotated[bool, typer.Option("--save-json", help="predictions.json: COCO results")] = False,
+    save_maps: Annotated[bool, typer.Option("--save-maps", help="maps/NAME.npy, 224×224 in [0, 1]")] = False,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="overlays, and pictures for the page")] = True,
+    formats: Annotated[
+        str, typer.Option("--format", help="any of coco,coco-full,yolo,voc,cvat,label-studio, with commas")
+    ] = "",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=65536)] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one if not given")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="do what is left in --out")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="fetch addresses in private networks too")
+    ] = False,
+) -> None:
+    """Box new images with a trained model: tables, overlays and a page to browse, in one folder.
+
+    Boxes are xyxy in pixels as stored. The score is the probability of the class times the mean of the normalised map
+    inside the box. An image that cannot be read is a record with an error. See docs/predict.md.
+    """
+    from pipeline.predict.command import predict as box_images
+    from pipeline.predict.predictor import Options
+
+    options = Options(
+        class_from, threshold, boxes, conf, max_det, tuple(classes), top, batch_size, allow_private
+    )
+    flags = {"images": images, "txt": save_txt or save_conf, "conf": save_conf, "crop": save_crop, "maps": save_maps}
+    wants = frozenset(name for name, wanted in flags.items() if wanted)
+    exports = [name.strip() for name in formats.split(",") if name.strip()] + (["coco"] if save_json else [])
+    _answer(box_images(source, model, out, options, device, wants, resume, exports, save_model))
+
+
+@app.command(rich_help_panel="Tools")
 def repro(
     stage: Annotated[str, typer.Argument(help="the last stage to reproduce; all of them if not given")] = "",
     single_item: Annotated[bool, typer.Option("--single-item", help="this stage alone, not those before it")] = False,

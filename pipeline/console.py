@@ -8,8 +8,18 @@ from contextlib import suppress
 from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 Item = TypeVar("Item")
 
@@ -87,6 +97,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     _console.print(grid)
 
 
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
 def progress(items: Iterable[Item], total: int, description: str, unit: str = "images") -> Iterator[Item]:
     """Pass ``items`` on while showing how far the work is: a bar on a terminal, a line now and then elsewhere.
 
@@ -94,7 +109,7 @@ def progress(items: Iterable[Item], total: int, description: str, unit: str = "i
     Work of a few seconds shows nothing.
     """
     if _console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), _Speed(),
                    TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
         with Progress(*columns, console=_console) as bar:
             yield from bar.track(items, total=total, description=description)
@@ -105,5 +120,7 @@ def progress(items: Iterable[Item], total: int, description: str, unit: str = "i
         now = time.monotonic()
         if now - shown >= LINE_EVERY:
             shown = now
-            left = (now - start) / done * (total - done)
-            say(f"{description}: {done}/{total} {unit}, {now - start:.0f} s elapsed, {left:.0f} s left")
+            speed = done / (now - start)
+            left = (total - done) / speed
+            times = f"{now - start:.0f} s elapsed, {left:.0f} s left"
+            say(f"{description}: {done}/{total} {unit}, {speed:.1f} {unit}/s, {times}")

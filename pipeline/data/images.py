@@ -133,7 +133,11 @@ def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
 
 def read_squashed(path: Path, size: int) -> NDArray[np.uint8]:
     """``(3, size, size)`` RGB, squashed to a square whatever the image's shape, as the protocol has it."""
-    image = read_image(path)
+    return squash(read_image(path), size)
+
+
+def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """``(3, size, size)`` of an image ``(H, W, 3)``; see :func:`read_squashed`."""
     shrinks = image.shape[0] > size or image.shape[1] > size
     square = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.ascontiguousarray(square.transpose(2, 0, 1))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation.compiled import compiled
 from pipeline.evaluation.components import component_boxes, largest_component_boxes
 from pipeline.evaluation.neighbourhood import LEVELS
+from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 
 #: What the protocol writes where there is no contour.
 NO_BOX = (0, 0, 0, 0)
@@ -28,6 +29,11 @@ def quantize(score_map: NDArray[np.float64]) -> NDArray[np.uint8]:
     if not (score_map.min() >= 0 and score_map.max() <= 1):
         raise ValueError(f"score map must lie in [0, 1], found {score_map.min()} … {score_map.max()}")
     return (score_map * 255).astype(np.uint8)
+
+
+def grey_map(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A map ``(h, w)`` as boxes are drawn on it: resized to the protocol's frame, normalised and quantised."""
+    return quantize(normalize_map(resize_map(score_map, FRAME)))
 
 
 def standard_value(image: NDArray[np.uint8], percentile: float = 100.0) -> float:

@@ -23,6 +23,12 @@ def percent(hits: NDArray[np.bool_] | NDArray[np.floating]) -> float:
     return float(np.mean(hits) * 100)
 
 
+def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax ``(C,)`` of an image's logits ``(C,)``, in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(exponentials / exponentials.sum(), np.float64)
+
+
 class ThresholdCurve:
     """Share of images localized at every threshold, for each IoU criterion δ.
 

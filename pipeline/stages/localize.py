@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.manifest import Dataset, in_manifest_order, read_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.boxes import (
+    grey_map,
     iou,
     largest_box,
     largest_boxes,
-    quantize,
     standard_value,
     threshold_level,
     to_image,
     to_protocol,
 )
-from pipeline.evaluation.metrics import ThresholdCurve
-from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
+from pipeline.evaluation.metrics import ThresholdCurve, probabilities
+from pipeline.evaluation.score_maps import FRAME
 from pipeline.files import (
     BOXES,
     CAMS,
@@ -73,17 +72,13 @@ def run(params: Params) -> dict[str, Any]:
     return chosen
 
 
-def _grey(score_map: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return quantize(normalize_map(resize_map(score_map, FRAME)))
-
-
 def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset, inputs: Inputs) -> None:
     """The true class's boxes at every level, shard by shard as the maps come."""
     folder.mkdir()
     shards = in_manifest_order(dataset, split, inputs.shards(CAMS / split, CAM_SHARD))
     total = -(-len(dataset.split(split)) // SHARD_SIZE)
     for number, cams in enumerate(console.progress(shards, total, f"boxes of {split}", "shards")):
-        grey = [_grey(maps[0]) for maps in cams["maps"]]
+        grey = [grey_map(maps[0]) for maps in cams["maps"]]
         boxes = np.stack([largest_boxes(image) for image in grey])
         standards = np.array([standard_value(image, percentile) for image in grey])
         write_shard(folder, number, {"image_ids": cams["image_ids"], "boxes": boxes, "standards": standards})
@@ -112,18 +107,13 @@ def _predictions(
             if true == predicted:
                 box = levels["boxes"][i, threshold_level(tau, levels["standards"][i])]
             else:
-                grey = _grey(cams["maps"][i, 1])
+                grey = grey_map(cams["maps"][i, 1])
                 box = np.array(largest_box(grey, threshold_level(tau, standard_value(grey, percentile))))
             image = images[str(image_id)]
             yield {
                 "image_id": str(image_id),
                 "split": split,
                 "predicted": dataset.classes[predicted],
-                "score": _probability(cams["logits"][i], predicted),
+                "score": float(probabilities(cams["logits"][i])[predicted]),
                 "box": to_image(box[None], image.width, image.height, FRAME)[0].tolist(),
             }
-
-
-def _probability(logits: NDArray[np.float32], label: int) -> float:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    return float(exponentials[label] / exponentials.sum())

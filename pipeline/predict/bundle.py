@@ -1,0 +1,222 @@
+"""The self-sufficient model: one safetensors file that holds all that boxes of a new image need.
+
+Weights under ``NUMBER.NAME``, by the number of their network (adversarial erasing trains several), and in the header
+one JSON text: class names, input size, normalisation, map method, standard, threshold and how it was chosen, data and
+code version. Nothing in it is code, and none is run when it is read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.data.manifest import read_facts
+from pipeline.errors import UserError, reason
+from pipeline.files import BOXES, CAMS, MODELS, PREPARED, file_hash, read_json, write_bytes
+from pipeline.models.localizer import Localizer, build_localizer, load_localizers
+from pipeline.params import ExtractCamsParams
+from pipeline.records import Inputs
+from pipeline.schemas import Facts, Threshold, parse_json
+from pipeline.system.git import GitError
+from pipeline.tracking.provenance import current_revision
+
+#: Of the file: what a reader of another number must refuse.
+FORMAT = 1
+SUFFIX = ".safetensors"
+_KEY = "wsol"
+Side = Annotated[int, Field(ge=8, le=8192)]
+
+
+class ModelFacts(Facts):
+    """What a model file says beside its weights.
+
+    Attributes:
+        format: :data:`FORMAT` of the writer.
+        classes: names, in the order of the logits.
+        crop: side in pixels of the square that whole images are squashed to.
+        resize: side of the square that ten crops are taken from.
+        mean: of the channels, in [0, 1], subtracted from the input; ``std`` divides it.
+        precision: of the features.
+        architecture: as :func:`pipeline.models.localizer.build_localizer` takes it.
+        networks: how many there are.
+        extract_cams: the map method and its settings.
+        standard: ``max`` or ``percentile``; with ``percentile``, what ``threshold`` is a fraction of.
+        threshold_source: ``val``: best GT-known localization at IoU 0.5 on val; ``fixed``: given.
+        data_hash: of all images it was trained and scored on.
+        code: commit it was made by, with ``+`` where files differed from it.
+        product: version of the pipeline.
+    """
+
+    format: int
+    classes: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+    crop: Side
+    resize: Side
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[float], Field(min_length=3, max_length=3)]
+    precision: Literal["float32", "bfloat16", "float16"]
+    architecture: dict[str, Any]
+    networks: int = Field(ge=1, le=5)
+    extract_cams: ExtractCamsParams
+    standard: Literal["max", "percentile"]
+    percentile: float = Field(ge=0, le=100)
+    threshold: float = Field(ge=0, lt=1)
+    threshold_source: Literal["val", "fixed"]
+    data_hash: str
+    code: str
+    product: str
+
+    @property
+    def standard_percentile(self) -> float:
+        """The percentile of the grey values that the threshold is a fraction of."""
+        return 100.0 if self.standard == "max" else self.percentile
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is ready to use.
+
+    Attributes:
+        facts: what it says of itself.
+        networks: in evaluation mode, on the CPU.
+        version: first twelve digits of the SHA-256 of its file.
+    """
+
+    facts: ModelFacts
+    networks: list[Localizer]
+    version: str
+
+
+def write_model_here(path: Path) -> ModelFacts:
+    """Write the model of the last run in this folder, from models/, cams/, boxes/ and data/prepared/.
+
+    Raises:
+        UserError: one of them is missing, damaged or of another run; or its map method cannot be carried.
+    """
+    inputs = Inputs(PREPARED, MODELS, CAMS, BOXES)
+    settings, data = inputs.settings(), read_facts(read=inputs.read)
+    threshold: Threshold = read_json(BOXES / "threshold.json", Threshold, inputs.read)
+    networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
+    facts = {
+        "format": FORMAT, "classes": data.classes, "architecture": architecture, "networks": len(networks),
+        "crop": settings["train.crop"], "resize": settings["train.resize"], "precision": settings["train.precision"],
+        "mean": _channels(networks[0].mean), "std": _channels(networks[0].std), "extract_cams": _group(settings, "extract_cams"),
+        "standard": settings["localize.standard"], "percentile": settings["localize.percentile"],
+        "threshold": threshold.threshold, "threshold_source": threshold.threshold_source,
+        "data_hash": data.content_hash, "code": _code(), "product": _product(),
+    }  # fmt: skip
+    checked: ModelFacts = parse_json(json.dumps(facts).encode(), ModelFacts)
+    _check_method(checked)
+    write_bytes(path, _file(checked, networks))
+    return checked
+
+
+def _channels(buffer: Tensor) -> list[float]:
+    """Three numbers of the network's input normalisation, in [0, 1]."""
+    return [round(value / 255, 6) for value in buffer.flatten().tolist()]
+
+
+def _group(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{group}."): value for key, value in settings.items() if key.startswith(f"{group}.")}
+
+
+def _check_method(facts: ModelFacts) -> None:
+    if facts.extract_cams.method == "ddt":
+        raise UserError(
+            "extract_cams.method ddt is fitted to the training images, and a model file does not carry the fitted "
+            "projections. Choose another map method and run `python -m pipeline repro`, which trains nothing again."
+        )
+
+
+def _code() -> str:
+    try:
+        revision = current_revision()
+    except GitError:
+        return "unknown"
+    return revision.commit + ("+" if revision.patch else "")
+
+
+def _product() -> str:
+    try:
+        return version("wsol-pipeline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _file(facts: ModelFacts, networks: list[Localizer]) -> bytes:
+    tensors = {
+        f"{number}.{name}": value.detach().cpu().contiguous().clone()
+        for number, network in enumerate(networks)
+        for name, value in network.state_dict().items()
+    }
+    # One key: the library writes several in any order, and the same model is to be the same bytes.
+    text = json.dumps(facts.model_dump(by_alias=True, mode="json"), sort_keys=True)
+    data: bytes = save(tensors, {_KEY: text})
+    return data
+
+
+def read_model(path: Path) -> Model:
+    """Read what :func:`write_model_here` wrote.
+
+    Raises:
+        UserError: it is missing or damaged, is no model file, or is of a format that this version cannot read.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.absolute()} is not a model file: there is no such file.")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path.absolute()} is not a model file, or is damaged: {reason(error)}.") from None
+    if not text:
+        raise UserError(f"{path.absolute()} holds weights alone; a model file is made by `python -m pipeline predict`.")
+    facts = _facts(path, text)
+    return Model(facts, _networks(path, facts, tensors), file_hash(path)[:12])
+
+
+def _facts(path: Path, text: str) -> ModelFacts:
+    try:
+        number = json.loads(text).get("format")
+        if number != FORMAT:
+            raise UserError(
+                f"{path.absolute()} is a model file of format {number!r}; this version reads format {FORMAT}. Use the "
+                "version of the pipeline that made it, or make it again with this one."
+            )
+        facts: ModelFacts = parse_json(text.encode(), ModelFacts)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path.absolute()} is not a model file of this pipeline: {reason(error)}.") from None
+    _check_method(facts)
+    return facts
+
+
+def _networks(path: Path, facts: ModelFacts, tensors: Mapping[str, Tensor]) -> list[Localizer]:
+    networks = []
+    try:
+        # On no device first: a foreign description may ask for any amount of memory.
+        with torch.device("meta"):
+            shapes = build_localizer(facts.architecture | {"classes": len(facts.classes)}).state_dict()
+        for number in range(facts.networks):
+            state = {name: tensors[f"{number}.{name}"] for name in shapes}
+            if wrong := [name for name, value in state.items() if value.shape != shapes[name].shape]:
+                raise ValueError(f"{wrong[0]} has another shape than its network")
+            network = build_localizer(facts.architecture)
+            network.load_state_dict(state)
+            if [facts.mean, facts.std] != [_channels(network.mean), _channels(network.std)]:
+                raise ValueError("it normalises its input in another way")
+            networks.append(network.eval())
+    except UserError:
+        raise
+    except Exception as error:  # whatever a foreign description makes the builders raise
+        raise UserError(
+            f"{path.absolute()} describes a network that this version cannot build: {type(error).__name__}: "
+            f"{reason(error)}."
+        ) from None
+    return networks
