@@ -203,9 +203,7 @@ def predict(
     from pipeline.predict.command import predict as box_images
     from pipeline.predict.predictor import Options
 
-    options = Options(
-        class_from, threshold, boxes, conf, max_det, tuple(classes), top, batch_size, allow_private
-    )
+    options = Options(class_from, threshold, boxes, conf, max_det, tuple(classes), top, batch_size, allow_private)
     flags = {"images": images, "txt": save_txt or save_conf, "conf": save_conf, "crop": save_crop, "maps": save_maps}
     wants = frozenset(name for name, wanted in flags.items() if wanted)
     exports = [name.strip() for name in formats.split(",") if name.strip()] + (["coco"] if save_json else [])

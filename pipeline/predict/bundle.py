@@ -107,7 +107,8 @@ def write_model_here(path: Path) -> ModelFacts:
     facts = {
         "format": FORMAT, "classes": data.classes, "architecture": architecture, "networks": len(networks),
         "crop": settings["train.crop"], "resize": settings["train.resize"], "precision": settings["train.precision"],
-        "mean": _channels(networks[0].mean), "std": _channels(networks[0].std), "extract_cams": _group(settings, "extract_cams"),
+        "mean": _channels(networks[0].mean), "std": _channels(networks[0].std),
+        "extract_cams": _group(settings, "extract_cams"),
         "standard": settings["localize.standard"], "percentile": settings["localize.percentile"],
         "threshold": threshold.threshold, "threshold_source": threshold.threshold_source,
         "data_hash": data.content_hash, "code": _code(), "product": _product(),

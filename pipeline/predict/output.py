@@ -165,8 +165,8 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write {folder.absolute()}: {error.strerror or error}. Make room there and run the same command with "
-            "--resume; what is done is kept."
+            f"cannot write {folder.absolute()}: {error.strerror or error}. Make room there and run the same command "
+            "with --resume; what is done is kept."
         ) from None
     except Unwritable as error:
         raise UserError(f"{error} The same command with --resume goes on.") from None
@@ -206,16 +206,23 @@ def _write_csv(path: Path, records: Iterator[Prediction]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for record in records:
-            writer.writerows(
-                [f"{v:.10g}" if isinstance(v, float) else v for v in row] for row in _rows(record)
-            )
+            writer.writerows([f"{v:.10g}" if isinstance(v, float) else v for v in row] for row in _rows(record))
 
 
 def _write_parquet(path: Path, records: Iterator[Prediction]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    kinds = [pa.string(), pa.string(), *[pa.float64()] * 7, pa.int64(), pa.int64(), pa.float64(), pa.string(), pa.string()]
+    kinds = [
+        pa.string(),
+        pa.string(),
+        *[pa.float64()] * 7,
+        pa.int64(),
+        pa.int64(),
+        pa.float64(),
+        pa.string(),
+        pa.string(),
+    ]
     schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
     with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         rows: list[tuple[Any, ...]] = []

@@ -15,7 +15,8 @@ import pandas as pd
 import yaml
 
 from pipeline import console
-from pipeline.files import EVALUATED_SPLITS, METRICS, MODELS, RECORD, REPORT
+from pipeline.errors import UserError
+from pipeline.files import BOXES, CAMS, EVALUATED_SPLITS, METRICS, MODELS, PREPARED, RECORD, REPORT
 from pipeline.params import PARAMS_FILE, Params, replaced
 from pipeline.records import Inputs, Training
 from pipeline.results import read_history, read_metrics, read_threshold_curve
@@ -48,9 +49,31 @@ def run(params: Params) -> dict[str, Any]:
         row.log_model([MODEL, MODELS / RECORD, MODELS / "training.json"], result.model_hash)
         row.set_tags(_facts(metrics, training) | _presentation(made_with, metrics))
         _log_provenance(row, result, params, made_with)
+        _log_model_file(row)
     _remove_checkpoints(training.train_key)
     console.say(f"{'new row' if row.created else 'same row as before'} {row.run_id} in {shown_tracking_uri()}")
     return {"run_id": row.run_id, "run_key": result.run_key, "new": row.created}
+
+
+def _log_model_file(row: Row) -> None:
+    """The self-sufficient model, where all that it is made from lies here: a run is complete without it."""
+    if not all(folder.exists() for folder in (PREPARED, CAMS, BOXES)):
+        return
+    # It builds networks, which takes seconds; a tracked result is often tracked again.
+    from pipeline.predict.choice import ARTIFACT
+
+    folder, _, name = ARTIFACT.rpartition("/")
+    if row.has(ARTIFACT):
+        return
+    from pipeline.predict.bundle import write_model_here
+
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            write_model_here(Path(place) / name)
+        except UserError as error:
+            console.warn(f"the run is recorded without a model file for predict: {error}")
+            return
+        row.log_files([Path(place) / name], folder)
 
 
 def _remove_checkpoints(train_key: str) -> None:

@@ -149,6 +149,11 @@ class Row:
         for file in files:
             self._client.log_artifact(self.run_id, str(file), folder)
 
+    def has(self, path: str) -> bool:
+        """Whether the run has an artifact of this path."""
+        folder = path.rpartition("/")[0]
+        return path in {item.path for item in self._client.list_artifacts(self.run_id, folder)}
+
     def log_model(self, files: Iterable[Path], model_hash: str) -> str:
         """Upload a model unless a run of the experiment has it; the id of the run that has it is also a tag."""
         holder = self._model_holder(model_hash)

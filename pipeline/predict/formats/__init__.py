@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.predict.formats.annotation import AnnotatedImage, AnnotatedBox, file_names
+from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, file_names
 from pipeline.predict.record import Prediction
 
 FORMATS = ("coco", "coco-full", "yolo", "voc", "cvat", "label-studio")

@@ -38,7 +38,7 @@ Images = Callable[[], Iterable[AnnotatedImage]]
 
 def file_names(paths: Sequence[str]) -> list[str]:
     """Paths relative to the folder that all of them share, with ``/``; addresses stay as they are."""
-    local = [os.path.abspath(path) for path in paths if "://" not in path]  # noqa: PTH100: `..` is to go, links stay
+    local = [os.path.abspath(path) for path in paths if "://" not in path]  # noqa: PTH100
     shared = os.path.commonpath([str(Path(path).parent) for path in local]) if local else ""
     relative = iter(Path(path).relative_to(shared).as_posix() for path in local)
     return [path if "://" in path else next(relative) for path in paths]

@@ -67,7 +67,9 @@ def read(path: Path) -> list[AnnotatedImage]:
 def _image(task: dict[str, Any]) -> AnnotatedImage:
     place = task["data"]["image"]
     place = unquote(place.removeprefix(_ROOT)) if place.startswith(_ROOT) else place
-    regions = [r for r in (task.get("annotations") or task["predictions"])[0]["result"] if r["type"] == "rectanglelabels"]
+    regions = [
+        r for r in (task.get("annotations") or task["predictions"])[0]["result"] if r["type"] == "rectanglelabels"
+    ]
     width, height = (regions[0]["original_width"], regions[0]["original_height"]) if regions else (0, 0)
     return AnnotatedImage(place, int(width), int(height), list(_boxes(regions)))
 

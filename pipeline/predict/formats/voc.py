@@ -28,7 +28,12 @@ def _annotation(image: AnnotatedImage) -> Element:
     SubElement(root, "segmented").text = "0"
     for box in image.boxes:
         thing = SubElement(root, "object")
-        for name, text in (("name", printable(box.label)), ("pose", "Unspecified"), ("truncated", "0"), ("difficult", "0")):
+        for name, text in (
+            ("name", printable(box.label)),
+            ("pose", "Unspecified"),
+            ("truncated", "0"),
+            ("difficult", "0"),
+        ):
             SubElement(thing, name).text = text
         x0, y0, x1, y1 = box.xyxy
         corners = {"xmin": round(x0) + 1, "ymin": round(y0) + 1,
