@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ from pipeline.predict.bundle import Model
 from pipeline.predict.choice import load_model
 from pipeline.predict.drawing import draw_boxes, threshold_steps
 from pipeline.predict.fetch import fetch
+from pipeline.predict.formats.coco import xywh
+from pipeline.predict.pictures import overlay
 from pipeline.predict.record import ClassProbability, Prediction
 from pipeline.predict.sources import Source
 
@@ -66,6 +68,34 @@ class Predicted:
     record: Prediction
     image: Image | None = None
     score_map: NDArray[np.float32] | None = None
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """``(n, 4)`` xyxy in pixels of the stored image, best first."""
+        return np.array([box.xyxy for box in self.record.boxes], np.float64).reshape(-1, 4)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """``(n,)``, of the boxes."""
+        return np.array([box.score for box in self.record.boxes], np.float64)
+
+    def plot(self) -> Image:
+        """``(H, W, 3)`` RGB: the image under its map, with its boxes.
+
+        Raises:
+            UserError: there is no image to draw on.
+        """
+        if self.image is None or self.score_map is None:
+            raise UserError(f"{self.record.path} cannot be drawn: {self.record.error or 'its image was not kept'}.")
+        return overlay(self.image, self.score_map, self.record)
+
+    def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
+        """The boxes as COCO results; category ids count from 1, in the order of the model's classes."""
+        return [
+            {"image_id": image_id, "category_id": self.record.class_index + 1, "score": box.score,
+             "bbox": xywh(box.xyxy)}
+            for box in self.record.boxes
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)

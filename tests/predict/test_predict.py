@@ -479,3 +479,61 @@ def test_extras_are_written_when_asked_for(here):
     assert score_map.shape == (224, 224) and score_map.min() == 0 and score_map.max() == 1
     assert len(list((here / "out/crops").rglob("*.jpg"))) == 1
     assert cv2.imread(str(here / "out/overlays/test0.jpg")).shape == (record["height"], record["width"], 3)
+
+
+def test_the_documented_example_runs(here):
+    text = (ROOT / "docs/predict.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    shutil.copy("model.safetensors", "wsol.safetensors")
+    shutil.copy("images/test0.png", "bird.jpg")
+    values = {}
+    exec(code, values)
+    predicted = values["predicted"]
+    assert predicted.boxes.shape == (len(predicted.scores), 4) and len(predicted.scores)
+    assert values["picture"].shape == (predicted.record.height, predicted.record.width, 3)
+    x, y, width, height = values["results"][0]["bbox"]
+    np.testing.assert_allclose([x, y, x + width, y + height], predicted.boxes[0], atol=0.02)
+    (bad,) = values["predictor"](["gone.jpg"])
+    assert bad.boxes.shape == (0, 4) and not bad.to_coco()
+    with pytest.raises(UserError, match="no such file"):
+        bad.plot()
+
+
+def test_arrays_are_predicted_as_the_same_files_are(here):
+    pixels = cv2.imread("images/test0.png")[:, :, ::-1]
+    predictor = Predictor.load("model.safetensors")
+    array, file, wrong = predictor([pixels, "images/test0.png", np.zeros((3, 4))])
+    # A batch of one image is not computed bit by bit like another place in a larger one.
+    np.testing.assert_array_equal(array.boxes, file.boxes)
+    np.testing.assert_allclose(array.scores, file.scores, rtol=1e-5)
+    assert "uint8" in wrong.record.error
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.4, 0.75])
+def test_the_page_draws_the_box_of_any_threshold(here, tau):
+    predictor = Predictor.load("model.safetensors", Options(threshold=tau))
+    for predicted in predictor([f"images/test{i}.png" for i in range(10)]):
+        step = [s for s in predicted.record.steps if s[0] <= round(100 * tau)][-1]
+        np.testing.assert_allclose(step[1:], predicted.boxes[0], atol=0.051)
+
+
+def test_a_tracked_run_and_a_registered_model_are_found_by_name(here, state):
+    from mlflow import MlflowClient
+
+    from pipeline.predict.choice import ARTIFACT
+    from pipeline.tracking.server import tracking_uri
+
+    client = MlflowClient(tracking_uri())
+    experiment = client.create_experiment("wsol", artifact_location=(state / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    with pytest.raises(UserError, match="has no artifact predict/model"):
+        load_model(run_id)
+    client.log_artifact(run_id, "model.safetensors", ARTIFACT.rpartition("/")[0])
+    client.create_registered_model("wsol")
+    client.create_model_version("wsol", "file:///nowhere", run_id)
+    client.set_registered_model_alias("wsol", "champion", "1")
+    versions = {load_model(name).version for name in (run_id, "models:/wsol@champion", "models:/wsol/1")}
+    assert versions == {load_model("model.safetensors").version}
+    for unknown in ("0" * 32, "models:/wsol@nobody", "models:/other/1"):
+        with pytest.raises(UserError):
+            load_model(unknown)

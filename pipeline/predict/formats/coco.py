@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import write_json
-from pipeline.predict.formats.annotation import AnnotatedBox, Images
+from pipeline.predict.formats.annotation import Corners, Images
 
 FILE = "predictions.json"
 
@@ -24,9 +24,10 @@ def entries(images: Images, classes: Sequence[str]) -> Iterator[tuple[int, dict[
     ids = {name: number for number, name in enumerate(classes, start=1)}
     for number, image in enumerate(images(), start=1):
         for box in image.boxes:
-            yield number, {"category_id": ids[box.label], "bbox": _xywh(box), "score": box.score}
+            yield number, {"category_id": ids[box.label], "bbox": xywh(box.xyxy), "score": box.score}
 
 
-def _xywh(box: AnnotatedBox) -> list[float]:
-    x0, y0, x1, y1 = box.xyxy
+def xywh(xyxy: Corners) -> list[float]:
+    """A box as COCO has it, to hundredths of a pixel."""
+    x0, y0, x1, y1 = xyxy
     return [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
