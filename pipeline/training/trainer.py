@@ -282,5 +282,6 @@ def _freeze_batch_norm(network: nn.Module) -> None:
     """Keep pretrained statistics and affine weights: small batches of a small data set would only blur them."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+            # Not eval(), which is for its children too: a norm that ends with its activation can be an attention site.
+            module.training = False
             module.requires_grad_(False)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError, WsolError
+from pipeline.models.attention_dropout import insert_after
 from pipeline.training import trainer
 from pipeline.training.batch import Batch
 from pipeline.training.trainer import Trainer
@@ -181,6 +182,19 @@ def test_frozen_batch_norm_stays_as_it_was(images):
     assert frozen
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     assert not torch.equal(before["backbone.0.weight"], after["backbone.0.weight"])
+
+
+def test_what_is_inserted_after_a_frozen_norm_still_trains(images):
+    run, seen = small_trainer(freeze_batch_norm=True, pretrained=True), set()
+
+    class Spy(torch.nn.Module):
+        def forward(self, features):
+            seen.add(self.training)
+            return features
+
+    insert_after(run.network.backbone, ["1"], Spy)
+    run.fit(images, images)
+    assert seen == {True, False}
 
 
 def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(images):
