@@ -24,7 +24,7 @@ from pipeline.files import BOXES, CAMS, MODELS, PREPARED, file_hash, read_json, 
 from pipeline.models.localizer import Localizer, build_localizer, load_localizers
 from pipeline.params import ExtractCamsParams
 from pipeline.records import Inputs
-from pipeline.schemas import Facts, Threshold, parse_json
+from pipeline.schemas import DatasetFacts, Facts, Threshold, parse_json
 from pipeline.system.git import GitError
 from pipeline.tracking.provenance import current_revision
 
@@ -104,6 +104,26 @@ def write_model_here(path: Path) -> ModelFacts:
     settings, data = inputs.settings(), read_facts(read=inputs.read)
     threshold: Threshold = read_json(BOXES / "threshold.json", Threshold, inputs.read)
     networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
+    try:
+        checked = _described(settings, data, threshold, networks, architecture)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"the result here was made by another version, whose settings do not describe a model: {reason(error)}. "
+            "Run `python -m pipeline repro`."
+        ) from None
+    _check_method(checked)
+    write_bytes(path, _file(checked, networks))
+    return checked
+
+
+def _described(
+    settings: Mapping[str, Any],
+    data: DatasetFacts,
+    threshold: Threshold,
+    networks: list[Localizer],
+    architecture: dict[str, Any],
+) -> ModelFacts:
+    """What the file is to say; KeyError or ValueError where the settings are those of another version."""
     facts = {
         "format": FORMAT, "classes": data.classes, "architecture": architecture, "networks": len(networks),
         "crop": settings["train.crop"], "resize": settings["train.resize"], "precision": settings["train.precision"],
@@ -114,8 +134,6 @@ def write_model_here(path: Path) -> ModelFacts:
         "data_hash": data.content_hash, "code": _code(), "product": _product(),
     }  # fmt: skip
     checked: ModelFacts = parse_json(json.dumps(facts).encode(), ModelFacts)
-    _check_method(checked)
-    write_bytes(path, _file(checked, networks))
     return checked
 
 

@@ -537,3 +537,11 @@ def test_a_tracked_run_and_a_registered_model_are_found_by_name(here, state):
     for unknown in ("0" * 32, "models:/wsol@nobody", "models:/other/1"):
         with pytest.raises(UserError):
             load_model(unknown)
+
+
+@pytest.mark.parametrize("lost", ["train.crop", "extract_cams.flip"])
+def test_a_result_of_another_version_is_refused_in_words(here, monkeypatch, lost):
+    original = Inputs.settings
+    monkeypatch.setattr(Inputs, "settings", lambda self: {k: v for k, v in original(self).items() if k != lost})
+    with pytest.raises(UserError, match="another version"):
+        load_model()
