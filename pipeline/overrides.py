@@ -100,6 +100,9 @@ def _yaml() -> YAML:
 
 def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in tree.items():
+        # A name with a dot in it is not a key of the parameters, and a dotted key would not find it.
+        if "." in name:
+            continue
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{name}.")
         else:

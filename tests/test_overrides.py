@@ -24,6 +24,12 @@ def test_only_the_value_changes():
     assert override(TEXT, {"train.lambda": 0.02}) == TEXT.replace("0.0001", "0.02  ")
 
 
+@pytest.mark.parametrize(("line", "key"), [('"train.b": 1', "train.b"), ('"a.b": {c: 1}', "a.b.c")])
+def test_keys_that_a_dotted_name_cannot_mean_are_unknown(line, key):
+    with pytest.raises(ParamsError, match="unknown key"):
+        override(f"{TEXT}{line}\n", {key: 3})
+
+
 def test_lists_stay_in_one_line_and_texts_are_written():
     changed = override(TEXT, {"evaluate.iou": [0.5], "train.pretrained": "w/a.pth"})
     assert "  iou: [0.5]       # criteria\n" in changed

@@ -76,7 +76,7 @@ def _try_inspect(root: Path, sample: Sample) -> Inspected | _Problem:
                 raise DataError(flaw)
             data = read_file(root / path)
             digest.update(data)
-            pixels = decode(data, cv2.IMREAD_COLOR if path == sample.path else cv2.IMREAD_GRAYSCALE)
+            pixels = decode(data, cv2.IMREAD_COLOR if path == sample.path else cv2.IMREAD_UNCHANGED)
         except DataError as error:
             return _Problem(root / path, str(error))
         if path == sample.path:

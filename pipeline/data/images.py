@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,8 +57,8 @@ def read_file(path: Path) -> bytes:
         raise DataError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
-    """Pixels ``(H, W, 3)`` BGR, or ``(H, W)`` of ``IMREAD_GRAYSCALE``, as stored: no orientation tag is applied.
+def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
+    """Pixels ``(H, W, 3)`` BGR uint8, or of ``IMREAD_UNCHANGED`` as stored; no orientation tag is applied.
 
     Every stage and tool decodes here, so that what ``prepare`` has accepted is read in the same way by all.
 
@@ -73,7 +74,9 @@ def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[np.uint8]:
         raise DataError("damaged or truncated, or of a kind that OpenCV cannot decode")
     if pixels.shape[:2] != (height, width):
         raise DataError(f"its header says {width}×{height} pixels, but {pixels.shape[1]}×{pixels.shape[0]} are stored")
-    return np.asarray(pixels, np.uint8)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"samples of {8 * pixels.itemsize} bits; 8 and 16 are read")
+    return np.asarray(pixels)
 
 
 def _checked_size(data: bytes) -> tuple[int, int]:
@@ -116,19 +119,22 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
-    """``(size, size)``: nearest neighbour, foreground wherever the stored grey value is not zero.
+    """``(size, size)``: nearest neighbour, foreground wherever a stored value is not zero; transparency does not count.
 
     Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020, compare the grey values
-    0 to 255 with 0.5, not with half of 255: masks may hold 1 for the object, or the number of an instance.
+    0 to 255 with 0.5, not with half of 255: masks may hold 1 for the object, or the number of an instance. Converted
+    to 8 bits of grey first, such numbers would vanish in images of 16 bits or in colour.
 
     Raises:
         DataError: the file is missing or is not an image.
     """
     try:
-        mask = decode(read_file(path), cv2.IMREAD_GRAYSCALE)
+        stored = decode(read_file(path), cv2.IMREAD_UNCHANGED)
     except DataError as error:
         raise DataError(f"mask {path.absolute()} cannot be read: {error}. Restore it and run again.") from None
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
+    colours = stored.reshape(*stored.shape[:2], -1)[:, :, :3]
+    foreground = (colours != 0).any(axis=2).astype(np.uint8)
+    return np.asarray(cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def read_squashed(path: Path, size: int) -> NDArray[np.uint8]:

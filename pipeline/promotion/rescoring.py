@@ -31,7 +31,7 @@ from pipeline.system.state import state_folder
 from pipeline.tracking.registry import MODEL_FOLDER, fetch
 
 #: The champion's own; all else is the challenger's.
-OWN = ("extract_cams.", "localize.", "train.crop")
+OWN = ("extract_cams.", "localize.", "train.crop", "train.precision", "train.resize")
 STAGES = ("extract_cams", "localize", "evaluate")
 #: What a stage's exit code says of its failure; any other is a fault of neither user nor server.
 FAILURES: Mapping[int, type[WsolError]] = {

@@ -4,8 +4,10 @@
 run again.
 """
 
+import csv
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -114,11 +116,17 @@ def _record(client: Any, parent: Any, metric: str, best: Any, columns: Sequence[
     run_id = parent.info.run_id
     lines = [columns, ["---"] * len(columns), *table]
     client.set_tag(run_id, "mlflow.note.content", "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    client.log_text(run_id, "\n".join(",".join(line) for line in [columns, *table]) + "\n", "ranking.csv")
+    client.log_text(run_id, _csv([columns, *table]), "ranking.csv")
     client.set_tag(run_id, "wsol.best_run", best.info.run_id)
     for name in (metric, metric.replace("val/", "test/")):
         if name in best.data.metrics:
             client.log_metric(run_id, f"best/{name}", best.data.metrics[name])
+
+
+def _csv(lines: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
 
 
 def _parent(client: Any, name: str) -> Any:

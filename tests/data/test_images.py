@@ -51,6 +51,24 @@ def test_masks_are_nearest_neighbour_and_every_grey_value_but_zero_is_foreground
     assert read_mask(path, 4).astype(int).tolist() == [[0, 0, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        ("colour.png", np.array([1, 0, 0], np.uint8)),
+        ("deep.png", np.array([3], np.uint16)),
+        ("deep_colour.png", np.array([0, 0, 200], np.uint16)),
+        ("opaque.png", np.array([0, 2, 0, 255], np.uint8)),
+    ],
+)
+def test_numbers_in_masks_count_in_every_depth_and_colour(tmp_path, name, one):
+    mask = np.zeros((2, 2, len(one)), one.dtype)
+    mask[0, 1] = one
+    if len(one) == 4:
+        mask[:, :, 3] = 255
+    cv2.imwrite(str(tmp_path / name), mask)
+    assert read_mask(tmp_path / name, 2).tolist() == [[False, True], [False, False]]
+
+
 def test_orientation_tags_of_masks_are_not_applied(tmp_path):
     path = tmp_path / "a.jpg"
     exif = Image.Exif()

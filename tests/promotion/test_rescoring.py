@@ -11,7 +11,9 @@ from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.files import write_json
 from pipeline.models.localizer import save_localizers
 from pipeline.promotion import rescoring
+from pipeline.system.dvc import read_stages
 from pipeline.system.processes import run_kept
+from tests.project import ROOT
 
 
 def test_two_that_score_one_champion_leave_each_other_alone(tmp_path, monkeypatch):
@@ -69,3 +71,11 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
     write_json(tmp_path / "data/prepared/dataset.json", facts | {"classes": ["a", "b", "c"]})
     with pytest.raises(UserError, match="knows 2 classes, the data has 3"):
         rescoring._check_classes(tmp_path)
+
+
+def test_the_champions_are_all_settings_of_training_that_its_maps_depend_on():
+    # Another size or precision gives other maps than those the champion was chosen by.
+    stages = read_stages(ROOT / "dvc.yaml")
+    keys = {key for stage in rescoring.STAGES for key in stages[stage]["params"] if key.startswith("train")}
+    assert keys
+    assert all(key.startswith(rescoring.OWN) for key in keys)

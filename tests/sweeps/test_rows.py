@@ -1,5 +1,7 @@
 """Sweeps of the DAG in MLflow: one parent, its rows, the best on val."""
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from pipeline.errors import UserError, WsolError
 from pipeline.files import METRICS, read_json, write_json
 from pipeline.params import load_params
 from pipeline.stages import track
+from pipeline.sweeps import rows
 from pipeline.sweeps.rows import add_row, close_sweep, open_sweep, run_ids_of
 from tests.promotion.test_commands import NAMES, client
 from tests.sample_result import write_lock, write_params, write_result, write_scores_record, write_training
@@ -54,6 +57,11 @@ def test_rows_stand_under_one_parent_and_the_best_on_val_is_marked(scored):
         f"{b},0.1,60.00,10.00",
         f"{a},0.0,40.00,90.00",
     ]
+
+
+def test_the_table_keeps_lists_and_texts_in_their_cells():
+    cells = ["[0, 16]", 'a "b"', "two\nlines"]
+    assert list(csv.reader(io.StringIO(rows._csv([cells, cells])))) == [cells, cells]
 
 
 def test_a_missing_row_fails_after_the_others_are_compared(scored):
