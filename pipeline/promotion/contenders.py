@@ -32,10 +32,11 @@ def tracked_contender(client: Any, run: Any, metrics: tuple[str, ...]) -> Conten
     Raises:
         UserError: the run lacks the table of what each image scored.
     """
+    data = run.data.tags.get(DATA_HASH, "")
     with TemporaryDirectory() as folder:
         return Contender(
             run_id=run.info.run_id,
-            data_hash=run.data.tags.get(DATA_HASH, "unknown"),
+            data_hash="" if data == "unknown" else data,
             protocol=_protocol(client, run, Path(folder)),
             **_recorded_scores(client, run, metrics, Path(folder)),
         )

@@ -55,7 +55,7 @@ class Contender:
     """A scored result.
 
     Attributes:
-        data_hash: of the images and their truth.
+        data_hash: of the images and their truth; empty where it is not recorded, which is equal to nothing.
         protocol: stands for the evaluation's settings and code; equal where these are.
         image_ids: the scored images by split, in order.
         values: by metric, what each image contributes, ``(N,)`` in [0, 1]; only metrics that apply to all images.
@@ -149,6 +149,8 @@ def shortcoming(rule: Rule, challenger: Contender) -> str:
 
 def incomparable(rule: Rule, challenger: Contender, champion: Contender) -> str:
     """Why two results cannot be compared as they were scored; empty where they can."""
+    if not challenger.data_hash:
+        return "it is not recorded what data the run was scored on: run `python -m pipeline track` where its data is"
     if challenger.data_hash != champion.data_hash:
         return "the champion was scored on other data"
     if challenger.protocol != champion.protocol:

@@ -152,6 +152,12 @@ def test_what_was_scored_otherwise_is_not_compared(changes, reason):
     assert incomparable(RULE, contender("b", 100), champion) == decision.reason
 
 
+@pytest.mark.parametrize(("challenger", "champion"), [("", ""), ("", "d"), ("d", "")])
+def test_data_that_nobody_recorded_is_equal_to_nothing(challenger, champion):
+    first, second = contender("a", 10, data_hash=champion), contender("b", 100, data_hash=challenger)
+    assert decide(RULE, second, first).verdict == "refused"
+
+
 def test_a_challenger_without_the_metric_is_refused():
     decision = decide(RULE, contender("b", 0, values={GUARD: hits(1)}), None)
     assert (decision.verdict, METRIC in decision.reason) == ("refused", True)
