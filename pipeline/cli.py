@@ -313,6 +313,22 @@ def promote(
 
 
 @app.command(rich_help_panel="Tools")
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="ids of tracked runs, `champion`, or `here`; the first is the one to beat")
+    ],
+    split: Annotated[str, typer.Option(help="whose images count: val, gate or test")] = "test",
+) -> None:
+    """Show runs side by side: accuracies, paired differences with intervals, and the settings that differ.
+
+    For example `python -m pipeline compare champion here`.
+    """
+    from pipeline.promotion.compare import compare as side_by_side
+
+    _answer(side_by_side(runs, split))
+
+
+@app.command(rich_help_panel="Tools")
 def rollback() -> None:
     """Make the previous champion the champion again; a second rollback undoes the first."""
     from pipeline.promotion.commands import rollback as go_back

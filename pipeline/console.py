@@ -89,11 +89,12 @@ def warn(message: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; the first column is text, the others are numbers."""
-    grid = Table(title=title, title_justify="left")
+    # Names and settings are the user's: brackets in them are not markup.
+    grid = Table(title=Text(title), title_justify="left")
     for position, column in enumerate(columns):
-        grid.add_column(column, justify="left" if position == 0 else "right")
+        grid.add_column(Text(column), justify="left" if position == 0 else "right")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     _console.print(grid)
 
 
