@@ -112,6 +112,30 @@ def _answer(result: Mapping[str, Any]) -> None:
         ) from None
 
 
+@app.command(rich_help_panel="Tools")
+def preset(
+    name: Annotated[str, typer.Argument(help="of presets/; all are listed if not given")] = "",
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a value in place of the preset's")
+    ] = [],  # noqa: B006
+) -> None:
+    """Make params.yaml the defaults with the values of a preset; the former params.yaml is kept.
+
+    For example `python -m pipeline preset cub_ddt --set prepare.root=/data/CUB_200_2011`. The preset `default` is the
+    embedded example.
+    """
+    from pipeline import presets
+    from pipeline.overrides import parse_assignment
+
+    if name:
+        presets.write_params(presets.preset_text(name, dict(parse_assignment(text) for text in settings)))
+        console.say(f"params.yaml is preset {name} now; to run it: python -m pipeline repro")
+        _answer({"preset": name})
+    else:
+        for listed in presets.preset_names():
+            console.say(f"{listed:25} {presets.title(listed)}")
+
+
 class _ScoreCommand(TyperCommand):
     """Takes ``--iou 0.3 0.5 0.7`` as the field's script does, besides ``--iou 0.3 --iou 0.5``."""
 

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import load_params
+from pipeline.errors import ParamsError
+from pipeline.params import flatten, load_params, parse_params
+from pipeline.presets import preset_names, preset_text, title, write_params
+from pipeline.strict_yaml import read_yaml
 from tests.project import ROOT
 
 SGD = {"train.optimizer": "sgd", "train.momentum": 0.9}
@@ -64,12 +67,67 @@ PAPERS: dict[str, dict[str, Any]] = {
 OWN = {"cub_mobilenet_v2", "cub_ddt"}
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the presets, and a state folder of its own."""
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
 @pytest.mark.parametrize("name", PAPERS)
-def test_a_preset_has_its_papers_values(name):
-    flat = load_params(ROOT / f"presets/{name}.yaml").flat()
+def test_a_preset_has_its_papers_values(here, name):
+    flat = parse_params(preset_text(name, {}), name).flat()
     assert {key: flat[key] for key in PAPERS[name]} == PAPERS[name]
     assert flat["prepare.dataset"] == "cub"
 
 
 def test_no_preset_is_left_out():
-    assert {path.stem for path in ROOT.glob("presets/*.yaml")} == PAPERS.keys() | OWN
+    assert {path.stem for path in ROOT.glob("presets/*.yaml")} == PAPERS.keys() | OWN | {"default"}
+
+
+def test_the_defaults_are_those_that_a_clone_begins_with():
+    assert (ROOT / "presets/default.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(PAPERS.keys() | OWN))
+def test_a_preset_holds_only_what_differs(here, name):
+    default = parse_params(preset_text("default", {}), "default").flat()
+    held = dict(flatten(read_yaml((ROOT / f"presets/{name}.yaml").read_text(), name)))
+    assert not {key for key, value in held.items() if value == default[key]}
+
+
+def test_a_preset_does_not_mix_with_what_was_there(here):
+    for name in ("acol_cvpr2018", "benchmark_cam"):
+        write_params(preset_text(name, {"seed": 7}))
+    values = {**PAPERS["benchmark_cam"], "seed": 7, "train.acol_threshold": 0.6, "extract_cams.ten_crop": False}
+    flat = load_params().flat()
+    assert {key: flat[key] for key in values} == values
+    assert "# of the backbone" in (here / "params.yaml").read_text()
+
+
+def test_the_former_file_is_kept(here, capsys):
+    (here / "params.yaml").write_text("mine")
+    write_params(preset_text("default", {}))
+    (kept,) = (here / "state/params").iterdir()
+    assert kept.read_text() == "mine"
+    assert str(kept) in capsys.readouterr().err
+    write_params(preset_text("default", {}))
+    assert len(list((here / "state/params").iterdir())) == 1
+
+
+def test_all_are_listed_the_default_first(here):
+    assert preset_names()[0] == "default"
+    assert set(preset_names()) == PAPERS.keys() | OWN | {"default"}
+    assert "deep descriptor transforming" in title("cub_ddt")
+
+
+@pytest.mark.parametrize(("name", "values", "message"), [
+    ("cub_dt", {}, "did you mean cub_ddt"), ("../params", {}, "there are default"),
+    ("cub_ddt", {"train.lambda": -1.0}, "preset cub_ddt with train.lambda=-1.0 is not valid"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_and_nothing_written(here, name, values, message):
+    with pytest.raises(ParamsError, match=message):
+        preset_text(name, values)
+    assert not (here / "params.yaml").exists()

@@ -26,12 +26,12 @@ from pipeline.models.backbones import build_backbone
 from pipeline.models.cam import normalize_maps
 from pipeline.models.localizer import load_localizers
 from pipeline.models.zoo import BACKBONES
-from pipeline.overrides import override
 from pipeline.params import Params, load_params
+from pipeline.presets import preset_text
 from pipeline.tracking.runs import LiveRun
 from tests.project import ROOT
 
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+PRESETS = sorted({path.stem for path in (ROOT / "presets").glob("*.yaml")} - {"default"})
 #: What a preset keeps of its own are networks, heads, losses, erasing, maps and thresholds.
 TINY = {
     "prepare.dataset": "synthetic", "prepare.root": "pipeline/data/sets/synthetic.py", "prepare.val_fraction": 0.25,
@@ -47,6 +47,7 @@ TINY = {
 def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "pipeline", folder / "pipeline")
+    shutil.copytree(ROOT / "presets", folder / "presets")
     shutil.copy2(ROOT / "dvc.yaml", folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))
@@ -54,8 +55,8 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
-def tiny(base: Path, changes: dict[str, Any] | None = None) -> Params:
-    Path("params.yaml").write_text(override(base.read_text(), TINY | (changes or {})))
+def tiny(preset: str, changes: dict[str, Any] | None = None) -> Params:
+    Path("params.yaml").write_text(preset_text(preset, TINY | (changes or {})))
     return load_params(Path("params.yaml"))
 
 
@@ -70,9 +71,9 @@ ALL = ("prepare", "train", "extract_cams", "localize", "evaluate")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_runs(project, path):
-    metrics = run_stages(tiny(path), *ALL)
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_runs(project, name):
+    metrics = run_stages(tiny(name), *ALL)
     assert metrics["test"]["images"] == 6
     assert 0 <= metrics["test"]["gt_known_iou50"] <= metrics["test"]["max_box_acc_iou50"] <= 100
 
@@ -94,7 +95,7 @@ def test_every_preset_runs(project, path):
     ids=str,
 )
 def test_options_without_a_preset_run(project, changes):
-    metrics = run_stages(tiny(ROOT / "params.yaml", changes), *ALL)
+    metrics = run_stages(tiny("default", changes), *ALL)
     assert metrics["test"]["images"] == 6
     networks = torch.load("models/model.pt", weights_only=True)["state_dicts"]
     assert len(networks) == (2 if changes.get("train.erasing") == "ae" else 1)
@@ -105,7 +106,7 @@ def test_a_frozen_backbone_is_that_of_the_weights_file(project):
     given = build_backbone("resnet18", 16).state_dict()
     torch.save(given, "weights.pth")
     changes = {"train.pretrained": "weights.pth", "train.freeze_backbone": True, "extract_cams.method": "ddt"}
-    metrics = run_stages(tiny(ROOT / "params.yaml", changes), *ALL)
+    metrics = run_stages(tiny("default", changes), *ALL)
     assert metrics["test"]["images"] == 6
     (network,), _ = load_localizers(Path("models/model.pt"))
     assert all(torch.equal(value, given[name]) for name, value in network.backbone.state_dict().items())
@@ -118,11 +119,11 @@ def test_another_map_method_does_not_train_again(project):
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     assert not any(key.startswith("extract_cams") for key in stages["train"]["params"])
     assert not any(dep.startswith("cams") for dep in stages["train"]["deps"])
-    run_stages(tiny(ROOT / "params.yaml"), *ALL)
+    run_stages(tiny("default"), *ALL)
     before = Path("models/model.pt").read_bytes()
     shards = {}
     for method in ("cam", "grad_cam", "grad_cam_plus_plus", "layer_cam"):
-        params = tiny(ROOT / "params.yaml", {"extract_cams.method": method})
+        params = tiny("default", {"extract_cams.method": method})
         run_stages(params, "extract_cams", "localize", "evaluate")
         shards[method] = _test_shard()
     assert Path("models/model.pt").read_bytes() == before
@@ -168,7 +169,7 @@ def _test_shard() -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def test_adversarial_erasing_unites_the_maps_of_networks_that_see_different_images(project):
     """From the written model: the second network sees the images without what the first one found."""
-    params = tiny(ROOT / "params.yaml", {"train.erasing": "ae", "train.ae_threshold": 0.5, "train.lr": 0.01})
+    params = tiny("default", {"train.erasing": "ae", "train.ae_threshold": 0.5, "train.lr": 0.01})
     with torch.enable_grad():
         run_stages(params, *ALL)
     (first, second), _ = load_localizers(Path("models/model.pt"))
@@ -195,7 +196,7 @@ def test_of_several_networks_only_what_was_trained_is_kept(project, monkeypatch)
             super().__init__(*arguments)
 
     monkeypatch.setattr(train, "Trainer", Watched)
-    params = tiny(ROOT / "params.yaml", {"train.erasing": "ae", "train.ae_steps": 3})
+    params = tiny("default", {"train.erasing": "ae", "train.ae_steps": 3})
     importlib.import_module("pipeline.stages.prepare").run(params)
     train.run(params)
     assert alive == [0, 0, 0]
@@ -216,7 +217,7 @@ def test_dropout_is_inserted_at_the_sites_with_the_values_of_the_settings(projec
 
     monkeypatch.setattr(train, "Trainer", Watched)
     changes = {"train.erasing": erasing, "train.dropout_rate": 0.15, "train.adl_threshold": 0.35, "train.rdap_size": 3}
-    params = tiny(ROOT / "params.yaml", changes)
+    params = tiny("default", changes)
     importlib.import_module("pipeline.stages.prepare").run(params)
     train.run(params)
     assert len(found) == len(BACKBONES[params.train.backbone].attention_sites)
@@ -224,7 +225,7 @@ def test_dropout_is_inserted_at_the_sites_with_the_values_of_the_settings(projec
 
 
 def test_a_region_larger_than_the_map_is_refused(project):
-    params = tiny(ROOT / "params.yaml", {"train.erasing": "rdap", "train.rdap_size": 6})
+    params = tiny("default", {"train.erasing": "rdap", "train.rdap_size": 6})
     run = importlib.import_module("pipeline.stages.prepare").run
     run(params)
     with pytest.raises(UserError, match=r"train\.rdap_size: a square of 6 positions does not fit the map of 5×5"):

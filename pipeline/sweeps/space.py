@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import ParamsError
 from pipeline.overrides import override, written
 from pipeline.params import MOST_PROBLEMS, PARAMS_FILE, Params, PathText, parse_params
+from pipeline.presets import preset_names, preset_text
 from pipeline.strict_yaml import read_yaml, shorten
 
 #: Metrics of a split of which more is better.
@@ -139,12 +140,7 @@ def read_sweep(path: Path) -> Sweep:
         ParamsError: the file or its base is missing or wrong, or trials have invalid parameters; all of them named.
     """
     given = _read(path)
-    base = Path(given.base)
-    if not base.is_file():
-        raise ParamsError(f"{path}: base: {base.absolute()} does not exist. {NOTHING_RUN}")
-    data = base.read_bytes()
-    parse_params(data, str(base))
-    text = data.decode()
+    text = _base(path, given.base)
     metric = _metric(path, given.metric)
     space = {key: _values(path, key, value) for key, value in given.space.items()}
     trials = _trials(path, text, _in_order(_draw(path, given, space)))
@@ -154,6 +150,19 @@ def read_sweep(path: Path) -> Sweep:
     if given.method == "random":
         settings["seed"] = str(given.seed or 0)
     return Sweep(given.name, path, metric, text, settings, tuple(space), trials)
+
+
+def _base(path: Path, base: str) -> str:
+    """The text of the parameters file, or of the preset, that every trial starts from."""
+    if base in preset_names():
+        return preset_text(base, {})
+    if not Path(base).is_file():
+        raise ParamsError(
+            f"{path}: base: {Path(base).absolute()} does not exist, and no preset is called so. {NOTHING_RUN}"
+        )
+    data = Path(base).read_bytes()
+    parse_params(data, base)
+    return data.decode()
 
 
 def _read(path: Path) -> _File:

@@ -109,6 +109,13 @@ def test_more_trials_than_combinations_are_refused():
     assert "space has only 2 combinations; use a grid" in refused(method="random", trials=3, space={"seed": [0, 1]})
 
 
+def test_the_base_may_be_a_preset_by_name(folder):
+    (folder / "presets").symlink_to(ROOT / "presets")
+    sweep = read_sweep(write(base="benchmark_adl"))
+    assert [trial.params.train.erasing for trial in sweep.trials] == ["adl"]
+    assert sweep.settings["base"] == "benchmark_adl"
+
+
 def test_the_base_replaces_the_parameters(folder):
     text = (folder / "params.yaml").read_text()
     (folder / "preset.yaml").write_text(override(text, {"train.epochs": 3}))
