@@ -4,6 +4,7 @@ import difflib
 import io
 import json
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
@@ -29,21 +30,42 @@ def override(text: str, overrides: Mapping[str, Any]) -> str:
     tree = yaml.load(text)
     if not isinstance(tree, Mapping):
         raise ParamsError(f"{PARAMS_TEXT} must hold groups of keys, found {type(tree).__name__}.")
-    keys = list(_keys(tree))
+    _check_keys(tree, overrides)
     for key, value in overrides.items():
-        if key not in keys:
-            raise ParamsError(f"{shorten(key)}: unknown key; {_hint(key, keys)} Nothing was run or changed.")
-        _set(tree, key, value)
+        group, name = _place(tree, key)
+        if type(group[name]) is not type(value) or group[name] != value:
+            group[name] = _node(value)
     yaml.dump(tree, buffer)
     return buffer.getvalue() if overrides else text
 
 
-def _set(tree: Any, key: str, value: Any) -> None:
+def override_tree(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What the text of :func:`override` holds, a hundred times faster: a copy of what a file holds, with other values.
+
+    Raises:
+        ParamsError: a key is not in the file, or names a group.
+    """
+    _check_keys(tree, overrides)
+    copy = deepcopy(dict(tree))
+    for key, value in overrides.items():
+        group, name = _place(copy, key)
+        group[name] = value
+    return copy
+
+
+def _check_keys(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    keys = list(_keys(tree))
+    for key in overrides:
+        if key not in keys:
+            raise ParamsError(f"{shorten(key)}: unknown key; {_hint(key, keys)} Nothing was run or changed.")
+
+
+def _place(tree: Any, key: str) -> tuple[Any, str]:
+    """The group that a dotted key stands in, and its name there."""
     *groups, name = key.split(".")
     for part in groups:
         tree = tree[part]
-    if type(tree[name]) is not type(value) or tree[name] != value:
-        tree[name] = _node(value)
+    return tree, name
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -285,7 +285,11 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 def parse_params(text: str | bytes, source: str) -> Params:
     """Validate the text of a parameters file; ``source`` names it in errors, which are those of :func:`load_params`."""
-    tree = read_yaml(text, source)
+    return validate_params(read_yaml(text, source), source)
+
+
+def validate_params(tree: Any, source: str) -> Params:
+    """Validate what a parameters file holds; ``source`` names it in errors, which are those of :func:`load_params`."""
     if not isinstance(tree, dict):
         raise ParamsError(f"{source} must hold groups of keys, found {type(tree).__name__}.")
     try:

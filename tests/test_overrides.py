@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pipeline.errors import ParamsError
-from pipeline.overrides import override, parse_assignment, parse_values, value_of
+from pipeline.overrides import override, override_tree, parse_assignment, parse_values, value_of
+from pipeline.strict_yaml import read_yaml
 
 TEXT = """\
 # all settings
@@ -106,3 +107,11 @@ def test_several_values_come_as_a_json_object():
 def test_what_is_no_json_object_is_named(text):
     with pytest.raises(ParamsError, match="is not a JSON object"):
         parse_values(text)
+
+
+@pytest.mark.parametrize("value", [3, 1e-5, -0.0, None, True, "010", "yes", "a: b", [0.5, "x"], []])
+def test_overridden_values_are_those_of_the_overridden_text(value):
+    changes = {"train.lambda": value, "seed": value}
+    assert override_tree(read_yaml(TEXT, ""), changes) == read_yaml(override(TEXT, changes), "")
+    with pytest.raises(ParamsError, match="did you mean train"):
+        override_tree(read_yaml(TEXT, ""), {"train.lamda": value})

@@ -12,19 +12,24 @@ COMMON = {
     "track": "are filed under one experiment",
     "promote": "are judged by the same rules",
 }
+#: Airflow maps a task over 1024 values at most, and would say so without naming the form.
+MOST_ROWS = 1000
 
 
 def rows_of(values: Mapping[str, Any]) -> list[str]:
     """One JSON object of settings per row: every λ alone, then the other rows as they stand, none twice.
 
     Raises:
-        AirflowFailException: there is no row, or one is no mapping from dotted keys to values, or sets a key in which
-            all must agree.
+        AirflowFailException: there is no row, or too many, or one is no mapping from dotted keys to values, or sets a
+            key in which all must agree.
     """
     rows = [{"train.lambda": float(value)} for value in values["lambdas"]] + [_row(row) for row in values["rows"]]
     if not rows:
         raise AirflowFailException("the sweep has no row: give values of λ, or rows of settings.")
-    return list(dict.fromkeys(json.dumps(row, sort_keys=True) for row in rows))
+    different = list(dict.fromkeys(json.dumps(row, sort_keys=True) for row in rows))
+    if len(different) > MOST_ROWS:
+        raise AirflowFailException(f"the sweep has {len(different)} rows; at most {MOST_ROWS} are run.")
+    return different
 
 
 def _row(given: Any) -> dict[str, Any]:

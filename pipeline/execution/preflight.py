@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from pipeline import console
 from pipeline.data.sets.cub import check_layout
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
@@ -25,8 +26,11 @@ class _Known(Facts):
     weights: dict[str, str] = Field(default_factory=dict)
 
 
-def check_inputs(params: Params) -> None:
+def check_inputs(params: Params, *others: Params) -> None:
     """Check the inputs that parameters name, and that every output can be written.
+
+    Args:
+        others: of further trials, with the same raw data; what several agree in is checked once.
 
     Raises:
         DataError: the raw data is missing, has another layout, or holds what DVC cannot follow.
@@ -38,12 +42,26 @@ def check_inputs(params: Params) -> None:
     check_repository(Path.cwd())
     check_writable(state_folder())
     _check_data(params)
+    networks = {_network(each): each for each in (params, *others)}
+    for each in console.progress(networks.values(), len(networks), "check", "networks"):
+        _check_network(each)
+    for folder in OUTPUTS:
+        check_writable(folder)
+
+
+def _network(params: Params) -> tuple[object, ...]:
+    """All that :func:`_check_network` looks at."""
+    train, layers = params.train, params.extract_cams.ddt_layers
+    dropped = (train.crop, train.rdap_size) if train.erasing == "rdap" else ()
+    read = tuple(layers) if params.extract_cams.method == "ddt" else ()
+    return train.pretrained, train.backbone, train.stride, dropped, read
+
+
+def _check_network(params: Params) -> None:
     if isinstance(params.train.pretrained, str):
         _check_weights(weights_file(params.train.pretrained), params.train)
     if params.extract_cams.method == "ddt" or params.train.erasing == "rdap":
         _check_backbone(params)
-    for folder in OUTPUTS:
-        check_writable(folder)
 
 
 def check_place(*folders: Path) -> None:

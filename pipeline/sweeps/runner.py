@@ -78,11 +78,10 @@ def check_sweep(sweep: Sweep) -> None:
 
     Raises:
         DataError: raw data is missing or has another layout.
-        UserError: pretrained weights are missing, or the state folder cannot be written.
+        UserError: pretrained weights are missing, a backbone is not what a trial takes it for, or the state folder
+            cannot be written.
     """
-    inputs = {trial.params.train.pretrained: trial for trial in sweep.trials}
-    for trial in inputs.values():
-        check_inputs(trial.params)
+    check_inputs(*(trial.params for trial in sweep.trials))
     check_writable(sweeps_folder())
 
 

@@ -14,9 +14,10 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import console
 from pipeline.errors import ParamsError
-from pipeline.overrides import override, written
-from pipeline.params import MOST_PROBLEMS, PARAMS_FILE, Params, PathText, parse_params
+from pipeline.overrides import override_tree, written
+from pipeline.params import MOST_PROBLEMS, PARAMS_FILE, Params, PathText, parse_params, validate_params
 from pipeline.presets import preset_names, preset_text
 from pipeline.strict_yaml import read_yaml, shorten
 
@@ -143,7 +144,7 @@ def read_sweep(path: Path) -> Sweep:
     text = _base(path, given.base)
     metric = _metric(path, given.metric)
     space = {key: _values(path, key, value) for key, value in given.space.items()}
-    trials = _trials(path, text, _in_order(_draw(path, given, space)))
+    trials = _trials(path, read_yaml(text, given.base), _in_order(_draw(path, given, space)))
     _check_criterion(path, metric, trials)
     settings = {"method": given.method, "metric": given.metric, "base": given.base, "trials": str(len(trials))}
     settings |= {f"space.{key}": json.dumps(value) for key, value in given.space.items()}
@@ -301,16 +302,21 @@ def _in_order(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(trials, key=training)
 
 
-def _trials(path: Path, base: str, drawn: list[dict[str, Any]]) -> tuple[Trial, ...]:
+def _trials(path: Path, base: dict[str, Any], drawn: list[dict[str, Any]]) -> tuple[Trial, ...]:
     trials, problems = [], []
-    for number, overrides in enumerate(drawn, start=1):
+    for number, overrides in enumerate(console.progress(drawn, len(drawn), "validate", "trials"), start=1):
         try:
-            params = parse_params(override(base, overrides), f"trial {number} ({written(overrides)})")
+            params = validate_params(override_tree(base, overrides), f"trial {number} ({written(overrides)})")
             trials.append(Trial(number, overrides, params))
         except ParamsError as error:
             problems.append(str(error).replace(NOTHING_RUN, "").strip().replace("\n", "\n  "))
     if problems:
         # A key that is wrong in the space is wrong in every trial.
-        lines = "\n  ".join(dict.fromkeys(problems))
+        lines = "\n  ".join(_first(list(dict.fromkeys(problems))))
         raise ParamsError(f"{path}: {len(problems)} of {len(drawn)} trials are not valid:\n  {lines}\n{NOTHING_RUN}")
     return tuple(trials)
+
+
+def _first(problems: list[str]) -> list[str]:
+    more = len(problems) - MOST_PROBLEMS
+    return problems[:MOST_PROBLEMS] + ([f"… and {more:,} more"] if more > 0 else [])

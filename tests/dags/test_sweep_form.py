@@ -30,6 +30,12 @@ def test_the_same_row_in_another_spelling_is_run_once():
     ]
 
 
+def test_more_rows_than_airflow_maps_are_refused():
+    assert len(rows([n / 1000 for n in range(1000)], [{"train.lambda": 0.0}])) == 1000
+    with pytest.raises(AirflowFailException, match="the sweep has 1001 rows; at most 1000 are run"):
+        rows([n / 1000 for n in range(1001)])
+
+
 @pytest.mark.parametrize("row", ["[]", "{}", "0.1", "null", "not json", '{"seed": 1', ""])
 def test_what_is_no_row_is_named(row):
     with pytest.raises(AirflowFailException, match="is no row"):

@@ -10,6 +10,7 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.errors import DataError, TransientError, UserError, WsolError
+from pipeline.execution import preflight
 from pipeline.sweeps import runner
 from pipeline.sweeps.runner import run_sweep
 from pipeline.sweeps.space import read_sweep
@@ -239,6 +240,21 @@ def test_inputs_are_checked_before_anything_runs(trials):
     Path("pipeline/data/sets/synthetic.py").unlink()
     with pytest.raises(DataError, match=r"prepare\.root"):
         run()
+    assert trials.ran == []
+
+
+def test_raw_data_are_walked_once_and_every_network_is_checked(trials, monkeypatch):
+    walked = []
+    monkeypatch.setattr(preflight, "files_below", walked.append)
+    Path("weights.pth").touch()
+    write(space={"train.lambda": LAMBDAS, "train.pretrained": [False, "weights.pth"]})
+    with pytest.raises(UserError, match=r"weights\.pth is not a readable"):
+        run()
+    layers = {"extract_cams.method": ["ddt"], "extract_cams.ddt_layers": [["features.17@96"], ["layer9@96"]]}
+    write(space={"train.lambda": LAMBDAS, "train.backbone": ["mobilenet_v2"], **layers})
+    with pytest.raises(UserError, match="has no layer layer9"):
+        run()
+    assert len(walked) == 2
     assert trials.ran == []
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_quantiles_have_six_digits(kind):
 def test_a_random_search_over_lists_repeats_no_trial():
     found = trials(method="random", trials=6, space={"seed": [0, 1, 2], "train.lambda": [0.0, 0.01]})
     assert len({tuple(trial.items()) for trial in found}) == 6
+
+
+def test_thousands_of_trials_are_validated_in_seconds():
+    start = time.monotonic()
+    assert len(trials(**RANDOM | {"trials": 2000})) == 2000
+    assert time.monotonic() - start < 20  # where each one's text is written and parsed it takes two minutes
+
+
+def test_of_thousands_of_wrong_trials_some_are_named():
+    message = refused(**RANDOM | {"trials": 2000, "space": {"train.lr": {"uniform": [-2, -1]}}})
+    assert "2000 of 2000 trials are not valid" in message
+    assert message.endswith("… and 1,980 more\nNothing was run or changed.")
+    assert len(message.splitlines()) < 50
+
+
+def test_more_trials_than_are_run_are_refused():
+    assert "trials: Input should be less than or equal to 10000, found 10001" in refused(**RANDOM | {"trials": 10_001})
 
 
 def test_more_trials_than_combinations_are_refused():
