@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,11 +19,51 @@ ENDING = 30.0
 #: A stage writes the outputs of its folder; so does whatever DVC runs before and after it.
 STAGE_LOCK = Path(".dvc/tmp/stage.lock")
 REPRO_LOCK = Path(".dvc/tmp/repro.lock")
+_NOTE = re.compile(r"(\d{1,7}) (\S{1,255}) (\S{1,100})")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: containers that share a volume have processes of the same id, which are not the same.
+
+    Attributes:
+        pid: of the process, where it runs.
+        host: the name of that machine or container.
+        namespace: of process ids there; containers may have their machine's name, and all machines one first namespace.
+    """
+
+    pid: int
+    host: str
+    namespace: str
+
+    @classmethod
+    def own(cls) -> "Holder":
+        """This process."""
+        try:
+            namespace = str(Path("/proc/self/ns/pid").readlink())
+        except OSError:  # Linux alone has them
+            namespace = "-"
+        return cls(os.getpid(), socket.gethostname() or "-", namespace)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether its process id means the same process here."""
+        own = Holder.own()
+        return (self.host, self.namespace) == (own.host, own.namespace)
+
+    @property
+    def note(self) -> str:
+        """What stands in the lock file."""
+        return f"{self.pid} {self.host} {self.namespace}"
+
+    def has_ended(self) -> bool:
+        """Whether it is known not to run any more; of one elsewhere nothing is known."""
+        return self.is_near and not is_running(self.pid)
 
 
 @contextmanager
 def exclusive_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[IO[str]]:
-    """Hold a lock file, in which the holder's process id stands, for as long as the block runs.
+    """Hold a lock file, in which the holder's process id and host stand, for as long as the block runs.
 
     A process that inherits the open file holds the lock too: what a killed command leaves keeps others out until it is
     gone.
@@ -39,14 +82,14 @@ def exclusive_lock(path: Path, what: str, patience: float = 0.0) -> Iterator[IO[
         # The lock holds without the note, for which a full disk has no place.
         with suppress(OSError):
             os.ftruncate(stream.fileno(), 0)
-            os.write(stream.fileno(), str(os.getpid()).encode())
+            os.write(stream.fileno(), Holder.own().note.encode())
         yield stream
 
 
 def _opened(path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
+        return path.open("a+", errors="replace")
     except OSError as error:
         raise UserError(
             f"the lock file {path.absolute()} cannot be written: {error.strerror}. Make that place writable and run "
@@ -76,9 +119,9 @@ def wait_until_free(path: Path, what: str, patience: float) -> None:
 def _present(path: Path) -> IO[str]:
     """A lock file that is there. NFS refuses an exclusive lock on a file that is open for reading only."""
     try:
-        return path.open("r+")
+        return path.open("r+", errors="replace")
     except OSError:
-        return path.open()
+        return path.open(errors="replace")
 
 
 def _acquire(stream: IO[str], path: Path, what: str, patience: float) -> None:
@@ -88,7 +131,7 @@ def _acquire(stream: IO[str], path: Path, what: str, patience: float) -> None:
     start = time.monotonic()
     while not _try(stream):
         holder = _holder(stream)
-        at_work = holder is not None and is_running(holder)
+        at_work = holder is not None and not holder.has_ended()
         if time.monotonic() - start >= (patience if at_work else max(patience, ENDING)):
             raise _held(path, what, holder)
         time.sleep(0.1)
@@ -107,17 +150,18 @@ def _try(stream: IO[str]) -> bool:
     return True
 
 
-def _holder(stream: IO[str]) -> int | None:
-    """The process id in a lock file; None where there is none, because its holder is about to write it."""
+def _holder(stream: IO[str]) -> Holder | None:
+    """Who stands in a lock file; None where nobody does, because the holder is about to write it."""
     stream.seek(0)
-    text = stream.read()
-    return int(text) if text.isdigit() else None
+    found = _NOTE.fullmatch(stream.read(1000))
+    return Holder(int(found[1]), found[2], found[3]) if found else None
 
 
-def _held(path: Path, what: str, holder: int | None) -> TransientError:
-    name = f"process {holder}" if holder else f"`fuser {path.absolute()}` names its process"
-    end = f"`kill {holder}`" if holder else "kill"
+def _held(path: Path, what: str, holder: Holder | None) -> TransientError:
+    name = f"pid {holder.pid} on {holder.host}" if holder else f"`fuser {path.absolute()}` names its process"
+    end = f"by `kill {holder.pid}`" if holder else "by `kill`"
+    where = "there " if holder and not holder.is_near else ""
     return TransientError(
-        f"{what} is at work already ({name}), it holds {path.absolute()}. Wait until that process ends, or stop it by "
-        f"{end}, and run the same command again."
+        f"{what} is at work already ({name}), it holds {path.absolute()}. Wait until that process ends, or stop it "
+        f"{where}{end}, and run the same command again."
     )

@@ -161,6 +161,8 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:  # of another user, where those are hidden
+        return True
 
 
 def _starters() -> set[int]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_two_runs_in_one_folder_collide_with_a_retryable_error(project, tmp_path
         first.terminate()
         first.communicate(timeout=30)
     assert second.returncode == 75
-    assert f"another `repro` is at work already (process {first.pid})" in second.stderr
+    assert f"another `repro` is at work already (pid {first.pid} on {socket.gethostname()})" in second.stderr
 
 
 def test_an_unknown_stage_is_the_users_mistake(project):

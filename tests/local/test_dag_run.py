@@ -119,7 +119,7 @@ def test_two_homes_have_different_secrets(home, tmp_path, monkeypatch):
 def test_a_second_user_of_the_home_is_told_to_wait(home, tmp_path):
     with (
         exclusive_lock(airflow_home.lock_file("run"), "it"),
-        pytest.raises(TransientError, match=rf"another `run` is at work already \(process {os.getpid()}\)"),
+        pytest.raises(TransientError, match=rf"another `run` is at work already \(pid {os.getpid()} on"),
     ):
         run_pipeline(tmp_path)
 

@@ -7,32 +7,35 @@ import sys
 import time
 from math import inf
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
 from pipeline.errors import TransientError, UserError
 from pipeline.system import locks
-from pipeline.system.locks import exclusive_lock, is_held, wait_until_free
+from pipeline.system.locks import Holder, exclusive_lock, is_held, wait_until_free
 
 HOLD = """\
 import fcntl, os, sys, time
 stream = open(sys.argv[1], "a+")
 fcntl.flock(stream, fcntl.LOCK_EX)
 stream.truncate(0)
-stream.write(sys.argv[2] if len(sys.argv) > 2 else str(os.getpid()))
+stream.write(sys.argv[2].replace("OWN", str(os.getpid())))
 stream.flush()
 print("held", flush=True)
-time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 120)
+time.sleep(float(sys.argv[3]))
 """
+#: Where this process runs, as a lock file says it.
+PLACE = Holder.own().note.partition(" ")[2]
 
 
 @pytest.fixture
 def hold(tmp_path):
-    """Start a process that holds the lock, under its own or another process id, for so many seconds."""
+    """Start a process that holds the lock, under its own or another note, for so many seconds."""
     holders = []
 
-    def start(*arguments):
-        command = [sys.executable, "-c", HOLD, str(tmp_path / "lock"), *map(str, arguments)]
+    def start(note="OWN " + PLACE, seconds=120):
+        command = [sys.executable, "-c", HOLD, str(tmp_path / "lock"), note, str(seconds)]
         holders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert holders[-1].stdout.readline() == "held\n"
         return holders[-1]
@@ -52,7 +55,9 @@ def dead_pid():
 def test_the_second_is_told_who_holds_it_and_how_to_end_that(tmp_path, hold):
     holder = hold()
     assert is_held(tmp_path / "lock")
-    told = rf"another run is at work already \(process {holder.pid}\).*{tmp_path}/lock.*`kill {holder.pid}`"
+    told = (
+        rf"another run is at work already \(pid {holder.pid} on {gethostname()}\).*{tmp_path}/lock.*`kill {holder.pid}`"
+    )
     with pytest.raises(TransientError, match=told), exclusive_lock(tmp_path / "lock", "another run"):
         pass
     with pytest.raises(TransientError, match=told):
@@ -65,37 +70,55 @@ def test_a_killed_holder_leaves_nothing_to_tidy(tmp_path, hold):
     holder.wait()
     assert not is_held(tmp_path / "lock")
     with exclusive_lock(tmp_path / "lock", "it"):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()} {PLACE}"
         assert is_held(tmp_path / "lock")
     wait_until_free(tmp_path / "lock", "it", 0)
 
 
 def test_what_a_dead_holder_left_is_waited_for(tmp_path, hold):
-    hold(dead_pid(), 1)
+    hold(f"{dead_pid()} {PLACE}", 1)
     with exclusive_lock(tmp_path / "lock", "it"):
         pass
 
 
 def test_but_not_for_ever(tmp_path, hold, monkeypatch):
     monkeypatch.setattr(locks, "ENDING", 0.3)
-    hold(dead_pid())
+    hold(f"{dead_pid()} {PLACE}")
     with pytest.raises(TransientError, match="at work already"), exclusive_lock(tmp_path / "lock", "it"):
         pass
 
 
+@pytest.mark.parametrize("place", ["elsewhere pid:[1]", f"{gethostname()} pid:[1]", f"elsewhere {PLACE.split()[1]}"])
+def test_a_process_of_another_host_or_container_is_not_taken_for_one_here(tmp_path, hold, monkeypatch, place):
+    monkeypatch.setattr(locks, "is_running", lambda pid: pytest.fail("asked about a process that is not here"))
+    hold(f"{dead_pid()} {place}")
+    told = rf"\(pid \d+ on {place.split()[0]}\).*stop it there by `kill \d+`"
+    start = time.monotonic()
+    with pytest.raises(TransientError, match=told), exclusive_lock(tmp_path / "lock", "it"):
+        pass
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="Linux has namespaces of process ids")
+def test_a_note_has_the_namespace_of_the_process_id():
+    assert Holder.own() == Holder(os.getpid(), gethostname(), str(Path("/proc/self/ns/pid").readlink()))
+    assert Holder.own().is_near and not Holder.own().has_ended()
+
+
 @pytest.mark.parametrize("patience", [30, inf])
 def test_the_patient_wait_for_a_holder_at_work(tmp_path, hold, patience):
-    holder = hold(os.getpid(), 0.5)
+    holder = hold(f"{os.getpid()} {PLACE}", 0.5)
     start = time.monotonic()
     with exclusive_lock(tmp_path / "lock", "it", patience):
         assert time.monotonic() - start > 0.1
     holder.wait()
 
 
-def test_a_lock_without_a_process_id_is_explained_all_the_same(tmp_path, hold, monkeypatch):
+@pytest.mark.parametrize("note", [b"", b"12", b"?", b"\xff\xfe", b"1 host", b"9" * 30 + b" h n", b"1 h n\n" * 9999])
+def test_a_lock_without_a_note_of_its_holder_is_explained_all_the_same(tmp_path, hold, monkeypatch, note):
     monkeypatch.setattr(locks, "ENDING", 0.1)
     hold("?")
-    (tmp_path / "lock").write_text("")
+    (tmp_path / "lock").write_bytes(note)
     with pytest.raises(TransientError, match=r"`fuser .*/lock` names"), exclusive_lock(tmp_path / "lock", "it", 0.1):
         pass
 

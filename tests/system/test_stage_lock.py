@@ -25,7 +25,7 @@ def test_a_second_stage_is_refused_and_told_who_is_at_work(folder, stage):
     with exclusive_lock(STAGE_LOCK, "it"):
         refused = CliRunner().invoke(cli.app, [stage])
     assert isinstance(refused.exception, TransientError)
-    assert f"a stage of {folder} is at work already (process {os.getpid()})" in str(refused.exception)
+    assert f"a stage of {folder} is at work already (pid {os.getpid()} on" in str(refused.exception)
     # Without the other one it goes as far as its inputs, which are not there.
     assert isinstance(CliRunner().invoke(cli.app, ["localize"]).exception, UserError)
 
