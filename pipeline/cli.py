@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline import console
-from pipeline.errors import UserError, WsolError
+from pipeline.errors import UserError, WsolError, kept_back
 from pipeline.params import load_params
 from pipeline.system.keeper import STOPPING, handle_stopping
 from pipeline.system.locks import STAGE_LOCK, exclusive_lock
@@ -468,6 +468,10 @@ def main() -> NoReturn:
         app(prog_name="python -m pipeline")
     except WsolError as error:
         code, message = error.exit_code, str(error)
+    except OSError as error:
+        if not error.filename or isinstance(error, FileNotFoundError):
+            raise
+        code, message = UserError.exit_code, str(kept_back(error))
     except KeyboardInterrupt:
         code, message = 128 + signal.SIGINT, "interrupted"
     except SystemExit as stop:

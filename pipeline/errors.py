@@ -9,6 +9,9 @@
 A message says what is wrong, where, and what to do about it.
 """
 
+import os
+from pathlib import Path
+
 
 class WsolError(Exception):
     """Base of all deliberate errors."""
@@ -34,6 +37,19 @@ class TransientError(WsolError):
     """A fault outside the pipeline that may pass; ``EX_TEMPFAIL`` of ``sysexits.h``."""
 
     exit_code = 75
+
+
+def kept_back(error: OSError, what: str = "") -> UserError:
+    """The file system does not let this user near a path, as below a folder of another one.
+
+    Args:
+        what: names the path for the user, such as the key that it stands in.
+    """
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else "a path"
+    return UserError(
+        f"{f'{what}: ' if what else ''}{Path(path).absolute()} cannot be reached: {error.strerror or error}. Give this "
+        "user access to it, or name another place, and run again."
+    )
 
 
 def reason(error: Exception) -> str:

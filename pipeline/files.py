@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError, reason
+from pipeline.errors import UserError, kept_back, reason
 from pipeline.schemas import parse_json
 
 if TYPE_CHECKING:
@@ -40,6 +40,19 @@ RECORD = "record.json"
 EVALUATED_SPLITS = ("val", "gate", "test")
 #: Images per shard of `cams/` and `boxes/`: what a stage holds in memory at a time.
 SHARD_SIZE = 256
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Turn what looking at a user's path raises, as below a folder of another user, into a UserError.
+
+    Args:
+        what: names the path for the user, such as the key that it stands in.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kept_back(error, what) from None
 
 
 @contextmanager
@@ -251,7 +264,9 @@ def parse_shard(data: bytes) -> dict[str, NDArray[Any]]:
 
 def weights_file(path: str) -> Path:
     """The file of pretrained weights that ``train.pretrained`` names; UserError where there is none."""
-    if not Path(path).is_file():
+    with reaching("train.pretrained"):
+        found = Path(path).is_file()
+    if not found:
         raise UserError(f"train.pretrained: {Path(path).absolute()} does not exist; give true, false or a file.")
     return Path(path)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from pipeline.errors import ParamsError
+from pipeline.files import reaching
 from pipeline.models.zoo import BACKBONES
 from pipeline.strict_yaml import read_yaml, shorten
 
@@ -278,9 +279,11 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     Raises:
         ParamsError: the file is missing or is not YAML, or a key is unknown, missing or ill-typed; all of them named.
     """
-    if not path.is_file():
+    with reaching("the parameters"):
+        data = path.read_bytes() if path.is_file() else None
+    if data is None:
         raise ParamsError(f"{path.absolute()} does not exist. Run commands from the root of the repository.")
-    return parse_params(path.read_bytes(), str(path))
+    return parse_params(data, str(path))
 
 
 def parse_params(text: str | bytes, source: str) -> Params:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError
-from pipeline.files import file_hash, read_json, write_json
+from pipeline.files import file_hash, reaching, read_json, write_json
 from pipeline.schemas import Facts
 from pipeline.system.state import state_folder
 
@@ -21,7 +21,9 @@ def raw_hash(root: Path) -> str:
     Raises:
         DataError: there is no such folder, or something in it that DVC cannot follow (:func:`files_below`).
     """
-    if not root.exists():
+    with reaching("prepare.root"):
+        found = root.exists()
+    if not found:
         raise DataError(f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml.")
     files = sorted(root / name for name in files_below(root) if "__pycache__" not in Path(name).parts)
     looks = _hash((str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)

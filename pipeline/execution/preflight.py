@@ -11,7 +11,7 @@ from pipeline import console
 from pipeline.data.sets.cub import check_layout
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, read_json, weights_file
+from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, reaching, read_json, weights_file
 from pipeline.params import Params, TrainParams
 from pipeline.schemas import DatasetFacts, Facts
 from pipeline.system.git import GitError, head, toplevel
@@ -144,7 +144,9 @@ def _check_backbone(params: Params) -> None:
 
 def _check_data(params: Params) -> None:
     root = Path(params.prepare.root)
-    if not root.exists():
+    with reaching("prepare.root"):
+        found = root.exists()
+    if not found:
         raise DataError(
             f"prepare.root: {root.absolute()} does not exist. Set it in params.yaml to where the raw data set lies "
             f"(prepare.dataset is {params.prepare.dataset})."
@@ -180,8 +182,9 @@ def refuse_outputs_inside(root: Path, checkout: Path) -> None:
 def check_writable(folder: Path) -> None:
     """A stage replaces this folder, so it must be one (or nothing yet), in a place that can be written."""
     place = folder
-    while not place.exists():
-        place = place.parent
+    with reaching("a folder to write to"):
+        while not place.exists():
+            place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         reason = "is not writable" if place.is_dir() else "is a file where a folder is needed"
         raise UserError(f"{place.absolute()} {reason}, so {folder} cannot be written; nothing was run or changed.")

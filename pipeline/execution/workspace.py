@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.execution.preflight import OUTPUTS, check_place, check_repository, check_writable, refuse_outputs_inside
-from pipeline.files import write_bytes
+from pipeline.files import reaching, write_bytes
 from pipeline.overrides import override, value_of, written
 from pipeline.params import PARAMS_FILE, parse_params
 from pipeline.system.dvc import LOCK, dvc
@@ -194,7 +194,9 @@ def relative_paths(params: str) -> list[Path]:
 
 def _check_paths(checkout: Path, workspace: Path, params: str) -> None:
     for key, path in _paths(params).items():
-        if not (workspace / path).exists():
+        with reaching(key):
+            found = (workspace / path).exists()
+        if not found:
             raise UserError(f"{key}: {os.path.normpath(checkout / path)} does not exist; no workspace was made.")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import write_bytes
+from pipeline.files import reaching, write_bytes
 from pipeline.predict.bundle import SUFFIX, Model, read_model, write_model_here
 from pipeline.tracking import recorded, server
 from pipeline.tracking.registry import fetch
@@ -38,8 +38,10 @@ def load_model(name: str = "", copy: Path | None = None) -> Model:
 
 @contextmanager
 def _model_file(name: str) -> Iterator[Path]:
-    if name and Path(name).exists():
-        yield _in_folder(Path(name))
+    with reaching("--model"):
+        found = _in_folder(Path(name)) if name and Path(name).exists() else None
+    if found:
+        yield found
         return
     with tempfile.TemporaryDirectory() as folder:
         if not name:
@@ -57,7 +59,7 @@ def _model_file(name: str) -> Iterator[Path]:
 def _in_folder(path: Path) -> Path:
     if path.is_file():
         return path
-    files = sorted(path.glob(f"*{SUFFIX}"))
+    files = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIX))
     if len(files) != 1:
         raise UserError(f"--model: {path.absolute()} holds {len(files)} model files (*{SUFFIX}); name one of them.")
     return files[0]

@@ -3,11 +3,12 @@
 import csv
 import glob
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from pipeline.data.lists import read_lines
 from pipeline.errors import UserError
@@ -91,8 +92,15 @@ def _of(name: str, stdin: TextIO) -> Iterator[Source]:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    places = os.walk(folder, onerror=_refuse)
+    paths = (Path(place, name) for place, _, names in places for name in names)
+    files = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """A folder that cannot be read would be left out without a word."""
+    raise error
 
 
 def _of_list(path: Path) -> Iterator[Source]:

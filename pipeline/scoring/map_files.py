@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +157,7 @@ def find_maps(folder: Path) -> list[Batch]:
 def _files(folder: Path) -> Iterator[str]:
     """Every file below, relative to the folder; links are followed, but for those back to a folder above."""
     above: dict[str, tuple[str, ...]] = {os.fspath(folder): ()}
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real, parents = os.path.realpath(place), above.pop(place)
         if real in parents:
             folders.clear()
@@ -165,6 +165,11 @@ def _files(folder: Path) -> Iterator[str]:
         above |= {os.path.join(place, name): (*parents, real) for name in folders}  # noqa: PTH118
         for name in files:
             yield os.path.relpath(os.path.join(place, name), folder)  # noqa: PTH118 - thousands of Paths would be slow
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """A folder that cannot be read would be left out without a word."""
+    raise error
 
 
 def _shards(paths: list[Path]) -> list[Batch]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import console
 from pipeline.errors import ParamsError
+from pipeline.files import reaching
 from pipeline.overrides import override_tree, written
 from pipeline.params import MOST_PROBLEMS, PARAMS_FILE, Params, PathText, parse_params, validate_params
 from pipeline.presets import preset_names, preset_text
@@ -157,11 +158,12 @@ def _base(path: Path, base: str) -> str:
     """The text of the parameters file, or of the preset, that every trial starts from."""
     if base in preset_names():
         return preset_text(base, {})
-    if not Path(base).is_file():
+    with reaching(f"{path}: base"):
+        data = Path(base).read_bytes() if Path(base).is_file() else None
+    if data is None:
         raise ParamsError(
             f"{path}: base: {Path(base).absolute()} does not exist, and no preset is called so. {NOTHING_RUN}"
         )
-    data = Path(base).read_bytes()
     parse_params(data, base)
     return data.decode()
 
