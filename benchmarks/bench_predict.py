@@ -28,7 +28,9 @@ def model_rate(name: str, paths: list[Path]) -> float:
     model = load_model(name)
     facts = model.facts
     extractor = Extractor(model.networks, 1.0, facts.extract_cams, facts.precision)
-    images = torch.from_numpy(np.stack([read_squashed(path, facts.crop) for path in paths[:BATCH]]))
+    images = torch.from_numpy(
+        np.stack([read_squashed(path, facts.crop, upright=facts.upright) for path in paths[:BATCH]])
+    )
     labels = torch.zeros(len(images), dtype=torch.long)
     extractor(labels, Views(images))
     rounds = max(1, len(paths) // BATCH)

@@ -139,7 +139,7 @@ def input_speed(size: int, repeat: int) -> float:
 
         def work() -> None:
             for path in paths:
-                loading.read_squashed(path, size)
+                loading.read_squashed(path, size, upright=False)
 
         work()
         return statistics.median(images_per_second(work, len(paths)) for _ in range(repeat))

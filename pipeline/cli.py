@@ -136,6 +136,26 @@ def preset(
             console.say(f"{listed:25} {presets.title(listed)}")
 
 
+@app.command(rich_help_panel="Tools")
+def start(
+    folder: Annotated[
+        Path, typer.Argument(help="FOLDER/CLASS/IMAGE, FOLDER/{train,val,test}/CLASS/IMAGE, or labels.csv")
+    ],
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="a value in place of the one that would be chosen")
+    ] = [],  # noqa: B006
+) -> None:
+    """Look at a folder of your own images, say what is there, and write params.yaml for it. Then: `make run`.
+
+    Boxes and masks may lie beside the images, for all or for some, and are found: see docs/data.md. The former
+    params.yaml is kept. Without a network: --set train.pretrained=weights.pth
+    """
+    from pipeline.execution.start import start as look_and_write
+    from pipeline.overrides import parse_assignment
+
+    _answer(look_and_write(folder, dict(parse_assignment(text) for text in settings)))
+
+
 class _ScoreCommand(TyperCommand):
     """Takes ``--iou 0.3 0.5 0.7`` as the field's script does, besides ``--iou 0.3 --iou 0.5``."""
 

@@ -14,6 +14,8 @@ from pipeline.models.zoo import BACKBONES
 from pipeline.strict_yaml import read_yaml, shorten
 
 PARAMS_FILE = Path("params.yaml")
+#: A data set is a file: its name is the choice.
+DATASETS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("data/sets/[a-z]*.py")))
 #: Named in one error.
 MOST_PROBLEMS = 20
 
@@ -54,9 +56,11 @@ class SyntheticParams(_Group):
 class PrepareParams(_Group):
     """From a raw data set to the manifest."""
 
-    dataset: Literal["synthetic", "cub"]
+    dataset: Literal[*DATASETS]  # type: ignore[valid-type]
     root: PathText
     seed: int = Field(ge=0, lt=2**63)
+    strict: bool
+    test_fraction: float = Field(gt=0, lt=1)
     val_fraction: float = Field(gt=0, lt=1)
     gate_fraction: float = Field(ge=0, lt=1)
     synthetic: SyntheticParams

@@ -29,13 +29,26 @@ class DatasetFacts(Facts):
     content_hash: str
     images: dict[str, int]
     equal_images: dict[str, Any] = Field(default_factory=dict)
+    upright: bool = False
 
 
 class Threshold(Facts):
     """``boxes/threshold.json``."""
 
     threshold: float = Field(ge=0, lt=1)
-    threshold_source: Literal["val", "fixed"]
+    threshold_source: Literal["val", "paper", "fixed"]
+    threshold_images: int = Field(default=0, ge=0)
+
+
+def origin(facts: Mapping[str, Any]) -> str:
+    """Where a :class:`Threshold` is from, in words that follow its number."""
+    match facts["threshold_source"]:
+        case "fixed":
+            return "from localize.threshold"
+        case "paper":
+            return "that of the method's paper, as no image of val has boxes"
+    count = facts.get("threshold_images")
+    return f"chosen on {count} images of val" if count else "chosen on val"
 
 
 class Metrics(Threshold):

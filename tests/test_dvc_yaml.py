@@ -20,6 +20,10 @@ WITHOUT_EFFECT = {
 }
 
 
+#: Packages whose modules are found by their names, all of them.
+FOUND_BY_NAME = ("pipeline.data.sets", "pipeline.data.annotations")
+
+
 def imported(module: Path) -> set[Path]:
     """Modules of the pipeline that a module imports, itself included, those without effect left out."""
     found: set[Path] = set()
@@ -42,7 +46,10 @@ def _modules(node: ast.AST) -> list[Path]:
     else:
         return []
     paths = (Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("pipeline"))
-    return [path for path in paths if (ROOT / path).is_file()]
+    by_name = [
+        file for name in FOUND_BY_NAME if name in names for file in (ROOT / name.replace(".", "/")).glob("[a-z]*.py")
+    ]
+    return [*(path for path in paths if (ROOT / path).is_file()), *(file.relative_to(ROOT) for file in by_name)]
 
 
 def code_deps(stage: str) -> set[Path]:

@@ -64,7 +64,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 #: Found on CUB, of no paper.
-OWN = {"cub_mobilenet_v2", "cub_ddt"}
+OWN = {"cub_mobilenet_v2", "cub_ddt", "photos"}
 
 
 @pytest.fixture

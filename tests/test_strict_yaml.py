@@ -89,7 +89,7 @@ def test_what_all_take_alike_is_read(text, value):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_value_is_refused_in_the_file_in_an_assignment_and_as_json(name):
-    text = COMMITTED.replace("root: pipeline/data/sets/synthetic.py", f"root: {BROKEN[name]}")
+    text = COMMITTED.replace("root: data/synthetic", f"root: {BROKEN[name]}")
     assert text != COMMITTED
     refused(parse_params, text, "params.yaml")
     refused(lambda: parse_params(override(COMMITTED, dict([parse_assignment(f"prepare.root={BROKEN[name]}")])), "p"))

@@ -34,7 +34,7 @@ from tests.project import ROOT
 PRESETS = sorted({path.stem for path in (ROOT / "presets").glob("*.yaml")} - {"default"})
 #: What a preset keeps of its own are networks, heads, losses, erasing, maps and thresholds.
 TINY = {
-    "prepare.dataset": "synthetic", "prepare.root": "pipeline/data/sets/synthetic.py", "prepare.val_fraction": 0.25,
+    "prepare.dataset": "synthetic", "prepare.root": "data/synthetic", "prepare.val_fraction": 0.25,
     "prepare.synthetic.classes": 2, "prepare.synthetic.train_per_class": 8, "prepare.synthetic.test_per_class": 3,
     "prepare.synthetic.image_size": 48, "train.pretrained": False, "train.resize": 88, "train.crop": 80,
     "train.epochs": 1, "train.batch_size": 4, "train.lr": 1e-4, "train.acol_width": 16, "train.warm_up": 0.5,
@@ -157,7 +157,7 @@ def _maps_behind_average_pooling(images: torch.Tensor, classes: torch.Tensor) ->
 def _test_images(params: Params) -> torch.Tensor:
     dataset = read_dataset()
     paths = [dataset.root / path for path in dataset.split("test")["path"]]
-    return torch.from_numpy(np.stack([read_squashed(path, params.train.crop) for path in paths]))
+    return torch.from_numpy(np.stack([read_squashed(path, params.train.crop, upright=False) for path in paths]))
 
 
 def _test_shard() -> dict[str, torch.Tensor]:

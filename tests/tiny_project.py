@@ -64,11 +64,12 @@ IGNORED = "\n/models\n/interpreter\n/notes\n"
 
 
 def make_project(folder: Path) -> Path:
-    """A committed checkout in ``folder``; its raw data is a tracked file."""
+    """A committed checkout in ``folder``; its raw data is tracked."""
     folder.mkdir(parents=True)
     skip = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
     for name in ("pipeline", "dags", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
+    shutil.copytree(ROOT / "data/synthetic", folder / "data/synthetic")
     for name in ("params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     with (folder / ".gitignore").open("a") as stream:

@@ -35,7 +35,7 @@ def main() -> None:
     for column, rank in enumerate(RANKS):
         row = scores.iloc[int(rank * (len(scores) - 1))]
         image = images[row.image_id]
-        pixels = read_image(dataset.root / image.path)
+        pixels = read_image(dataset.root / image.path, upright=dataset.upright)
         extent = (0, image.width, image.height, 0)
         axes[0, column].imshow(pixels, extent=extent)
         axes[1, column].imshow(pixels, extent=extent)

@@ -3,17 +3,20 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
+from numpy.typing import NDArray
 
 from pipeline import console
+from pipeline.data.frames import View, alike
 from pipeline.data.images import decode, read_file
-from pipeline.data.names import alike, path_flaw, shown
-from pipeline.data.source import Sample, Source
+from pipeline.data.names import path_flaw, shown, similar
+from pipeline.data.orientation import UPRIGHT, orientation
+from pipeline.data.source import NOT_READ, Box, Problem, Sample, Source
 from pipeline.data.tree import NAMED, listed
 from pipeline.errors import DataError
 from pipeline.data.manifest import SPLITS
@@ -24,86 +27,123 @@ TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one image turned out to be; ``digest`` is of its file and its masks, ``content`` of its file alone."""
+    """What one image turned out to be, upright where its data set has images upright.
 
+    Attributes:
+        boxes: ``xyxy`` in pixels of the image.
+        digest: of its file, its masks and its boxes, which are what a result is scored against.
+        content: of its file alone.
+    """
+
+    sample: Sample
     width: int
     height: int
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[Box, ...]
     digest: str
     content: str
 
 
-@dataclass(frozen=True)
-class _Problem:
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        there = os.listdir(self.path.parent) if not self.path.exists() and self.path.parent.is_dir() else ()  # noqa: PTH208
-        hint = alike([self.path.name], there)
-        return f"{shown(str(self.path))}: {self.reason}{hint and f'; {hint}'}"
-
-
-def inspect_images(source: Source) -> list[Inspected]:
+def inspect_images(source: Source, *, strict: bool = True) -> tuple[list[Inspected], list[Problem]]:
     """Decode every image and mask of a source and check its boxes, in the order of its samples.
+
+    Args:
+        strict: refuse the data set where anything of it cannot be used; otherwise leave that out.
 
     Raises:
         DataError: naming the images and boxes that cannot be used, the first ten of them.
     """
-    results: list[Inspected] = []
-    problems: list[_Problem] = []
+    usable: list[Inspected] = []
+    problems = list(source.problems)
     # Decoding releases the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = pool.map(lambda sample: _try_inspect(source.root, sample), source.samples)
-        for outcome in console.progress(outcomes, len(source.samples), "checking images"):
-            if isinstance(outcome, _Problem):
-                problems.append(outcome)
-            else:
-                results.append(outcome)
+        outcomes = pool.map(lambda sample: _try_inspect(source, sample), source.samples)
+        for inspected, flaws in console.progress(outcomes, len(source.samples), "checking images"):
+            usable += [inspected] if inspected else []
+            problems += flaws
+    if strict:
+        _refuse([problem for problem in problems if problem.consequence != NOT_READ], len(source.samples))
+    return usable, problems
+
+
+def _refuse(problems: list[Problem], images: int) -> None:
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(source.samples)} images cannot be used:{listed(problems)}\n"
-            "Replace the files, or take their lines out of the annotations. Nothing was written."
+            f"{len({problem.path for problem in problems})} of {images} images cannot be used:{listed(problems)}\n"
+            "Replace the files or mend their annotations; or set prepare.strict: false, which leaves them out and notes "
+            "each in data/prepared/problems.csv. Nothing was written."
         )
-    return results
 
 
-def _try_inspect(root: Path, sample: Sample) -> Inspected | _Problem:
-    digest, content, size = hashlib.sha256(), "", (0, 0)
-    for path in _files(sample):
-        try:
-            if flaw := path_flaw(path):
-                raise DataError(flaw)
-            data = read_file(root / path)
-            digest.update(data)
-            pixels = decode(data, cv2.IMREAD_COLOR if path == sample.path else cv2.IMREAD_UNCHANGED)
-        except DataError as error:
-            return _Problem(root / path, str(error))
-        if path == sample.path:
-            content, size = digest.hexdigest(), (pixels.shape[1], pixels.shape[0])
+def _try_inspect(source: Source, sample: Sample) -> tuple[Inspected | None, list[Problem]]:
+    """The image where it can be used, and what of it cannot."""
+    path = source.root / sample.path
     try:
-        boxes = tuple(_checked_box(sample, box, *size) for box in sample.boxes)
+        data, pixels = _read(source.root, sample.path, cv2.IMREAD_COLOR)
     except DataError as error:
-        return _Problem(root / sample.path, str(error))
-    return Inspected(*size, boxes, digest.hexdigest(), content)
+        return None, [_problem(path, str(error))]
+    view = View(pixels.shape[1], pixels.shape[0], orientation(data) if source.upright else UPRIGHT)
+    digest = hashlib.sha256(data)
+    content = digest.hexdigest()
+    sample, flaws = _with_masks(source.root, sample, view, digest)
+    boxes, wrong = _checked_boxes(source.root, sample, view)
+    for box in boxes:
+        digest.update(repr(box).encode())
+    return Inspected(sample, *view.size, tuple(boxes), digest.hexdigest(), content), flaws + wrong
 
 
-def _files(sample: Sample) -> Iterator[str]:
-    yield from (p for p in (sample.path, sample.mask, sample.ignore_mask, sample.part_mask) if p is not None)
+def _read(root: Path, path: str, flags: int) -> tuple[bytes, NDArray[Any]]:
+    if flaw := path_flaw(path):
+        raise DataError(flaw)
+    data = read_file(root / path)
+    return data, decode(data, flags)
 
 
-def _checked_box(
-    sample: Sample, box: tuple[float, float, float, float], width: int, height: int
-) -> tuple[float, float, float, float]:
+def _with_masks(root: Path, sample: Sample, view: View, digest: "hashlib._Hash") -> tuple[Sample, list[Problem]]:
+    """The sample with those of its masks that can be used, which the digest then contains."""
+    flaws = []
+    for kind in ("mask", "ignore_mask", "part_mask"):
+        if (path := getattr(sample, kind)) is None:
+            continue
+        try:
+            data, pixels = _read(root, path, cv2.IMREAD_UNCHANGED)
+            size = (pixels.shape[1], pixels.shape[0])
+            if not alike(size, view.size):
+                raise DataError(f"a mask of {size[0]}×{size[1]} pixels for an image of {view.size[0]}×{view.size[1]}")
+            digest.update(data)
+        except DataError as error:
+            flaws.append(replace(_problem(root / path, str(error)), consequence="mask left out"))
+            sample = replace(sample, **{kind: None})  # type: ignore[arg-type]
+    return sample, flaws
+
+
+def _problem(path: Path, reason: str) -> Problem:
+    there = os.listdir(path.parent) if not path.exists() and path.parent.is_dir() else ()  # noqa: PTH208
+    hint = similar([path.name], there)
+    return Problem(shown(str(path)), f"{reason}{hint and f'; {hint}'}")
+
+
+def _checked_boxes(root: Path, sample: Sample, view: View) -> tuple[list[Box], list[Problem]]:
+    boxes: list[Box] = []
+    flaws: list[Problem] = []
+    for box in sample.boxes:
+        try:
+            boxes.append(_checked_box(sample, view.from_frame(box, sample.frame), *view.size))
+        except DataError as error:
+            flaws.append(Problem(shown(str(root / sample.path)), str(error), "box left out"))
+    return boxes, flaws
+
+
+def _checked_box(sample: Sample, box: Box, width: int, height: int) -> Box:
     x0, y0, x1, y1 = box
     inside = x0 >= -TOLERANCE and y0 >= -TOLERANCE and x1 <= width + TOLERANCE and y1 <= height + TOLERANCE
-    if not (inside and x0 < x1 and y0 < y1):
+    clipped = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    if not (inside and clipped[0] < clipped[2] and clipped[1] < clipped[3]):
         turned = 0 <= x0 < x1 <= height and 0 <= y0 < y1 <= width
         raise DataError(
             f"box x0={x0:g} y0={y0:g} x1={x1:g} y1={y1:g} of image {sample.image_id} does not lie in the image "
             f"of {width}×{height} pixels{'; are width and height swapped?' if turned else ''}"
         )
-    return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    return clipped
 
 
 def check_splits(samples: list[Sample], classes: tuple[str, ...], *, gate: bool) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.data.orientation import TAG, UPRIGHT, orientation, turn
 from pipeline.errors import DataError
 
 #: Batches decoded ahead of the one in use.
@@ -31,8 +32,6 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
 #: Scans of a JPEG, each of which costs a pass over all pixels; encoders write about ten.
 MAX_SCANS = 100
-#: TIFF is the one format whose orientation tag OpenCV applies in any case.
-_ORIENTATION = 0x0112
 
 # Pillow's warnings name no file; what matters of them is an error here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -57,8 +56,11 @@ def read_file(path: Path) -> bytes:
         raise DataError(getattr(error, "strerror", None) or str(error)) from None
 
 
-def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
-    """Pixels ``(H, W, 3)`` BGR uint8, or of ``IMREAD_UNCHANGED`` as stored; no orientation tag is applied.
+def decode(data: bytes, flags: int = cv2.IMREAD_COLOR, *, upright: bool = False) -> NDArray[Any]:
+    """Pixels ``(H, W, 3)`` BGR uint8, or of ``IMREAD_UNCHANGED`` as stored.
+
+    Args:
+        upright: turn the image as its orientation tag says.
 
     Every stage and tool decodes here, so that what ``prepare`` has accepted is read in the same way by all.
 
@@ -76,7 +78,7 @@ def decode(data: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
         raise DataError(f"its header says {width}×{height} pixels, but {pixels.shape[1]}×{pixels.shape[0]} are stored")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(f"samples of {8 * pixels.itemsize} bits; 8 and 16 are read")
-    return np.asarray(pixels)
+    return turn(pixels, orientation(data)) if upright else np.asarray(pixels)
 
 
 def _checked_size(data: bytes) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def _checked_size(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             (width, height), kind = image.size, image.format
-            turned = kind == "TIFF" and image.getexif().get(_ORIENTATION, 1) != 1
+            turned = kind == "TIFF" and image.getexif().get(TAG, UPRIGHT) != UPRIGHT  # OpenCV would turn it in any case
     except UnidentifiedImageError:
         raise DataError(f"not an image file ({', '.join(FORMATS)} are read)") from None
     except Image.DecompressionBombError:
@@ -104,14 +106,14 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """``(H, W, 3)`` RGB as stored: orientation tags are not applied, since boxes refer to the stored pixels.
+def read_image(path: Path, *, upright: bool) -> NDArray[np.uint8]:
+    """``(H, W, 3)`` RGB, turned as the orientation tag says where ``upright``, else as stored: as boxes refer to it.
 
     Raises:
         DataError: the file is missing or is not an image.
     """
     try:
-        return np.asarray(cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return np.asarray(cv2.cvtColor(decode(read_file(path), upright=upright), cv2.COLOR_BGR2RGB), dtype=np.uint8)
     except DataError as error:
         raise DataError(
             f"{path.absolute()} cannot be read as an image: {error}. Restore it and run prepare again."
@@ -137,9 +139,9 @@ def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def read_squashed(path: Path, size: int) -> NDArray[np.uint8]:
+def read_squashed(path: Path, size: int, *, upright: bool) -> NDArray[np.uint8]:
     """``(3, size, size)`` RGB, squashed to a square whatever the image's shape, as the protocol has it."""
-    return squash(read_image(path), size)
+    return squash(read_image(path, upright=upright), size)
 
 
 def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -149,14 +151,16 @@ def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(square.transpose(2, 0, 1))
 
 
-def batches(paths: Sequence[Path], groups: Sequence[NDArray[np.int64]], size: int) -> Iterator[NDArray[np.uint8]]:
+def batches(
+    paths: Sequence[Path], groups: Sequence[NDArray[np.int64]], size: int, *, upright: bool
+) -> Iterator[NDArray[np.uint8]]:
     """``(len(group), 3, size, size)`` for each group of positions in ``paths``, a few decoded ahead."""
     # Processes that torchrun starts on one machine share its cores.
     threads = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[list[Future[NDArray[np.uint8]]]] = deque()
         for group in groups:
-            pending.append([pool.submit(read_squashed, paths[position], size) for position in group])
+            pending.append([pool.submit(read_squashed, paths[position], size, upright=upright) for position in group])
             if len(pending) > AHEAD:
                 yield np.stack([future.result() for future in pending.popleft()])
         while pending:

@@ -41,8 +41,9 @@ class Dataset:
         rows: one row per image, ordered by ``image_id``, with the columns of :data:`COLUMNS`.
         classes: class names; a label is an index into them.
         root: folder that the paths are relative to.
-        content_hash: of all image files, masks included.
+        content_hash: of all image files, masks and boxes.
         equal_images: images of the same content in several splits or with several labels, counted and named.
+        upright: images are turned as their orientation tag says; sizes and boxes are those of the turned ones.
     """
 
     rows: pd.DataFrame
@@ -50,10 +51,15 @@ class Dataset:
     root: Path
     content_hash: str
     equal_images: Mapping[str, Any] = field(default_factory=dict)
+    upright: bool = False
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
         return self.rows[self.rows["split"] == name].reset_index(drop=True)
+
+    def paths(self, split: str) -> list[Path]:
+        """The image files of one split, in the manifest's order."""
+        return [self.root / path for path in self.split(split)["path"]]
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -73,6 +79,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         "root": dataset.root.as_posix(),
         "content_hash": dataset.content_hash,
         "equal_images": dataset.equal_images,
+        "upright": dataset.upright,
         "images": {split: int((dataset.rows["split"] == split).sum()) for split in SPLITS},
     }
     write_json(folder / "dataset.json", facts)
@@ -97,7 +104,7 @@ def read_dataset(folder: Path = PREPARED, root: Path | None = None, read: Callab
         raise DataError(
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
         )
-    return Dataset(rows, tuple(facts.classes), root, facts.content_hash, facts.equal_images)
+    return Dataset(rows, tuple(facts.classes), root, facts.content_hash, facts.equal_images, facts.upright)
 
 
 def read_facts(folder: Path = PREPARED, read: Callable[[Path], bytes] = content) -> DatasetFacts:

@@ -23,7 +23,7 @@ def path_flaw(path: str) -> str:
     return ""
 
 
-def alike(missing: Iterable[str], present: Collection[str]) -> str:
+def similar(missing: Iterable[str], present: Collection[str]) -> str:
     """A sentence on the missing names that differ from one present in a way that cannot be seen; empty without any.
 
     File systems and archives change names between the composed (NFC) and the decomposed (NFD) form of a letter.

@@ -3,19 +3,44 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One image as its data set describes it; paths are relative to the source's root, boxes ``xyxy`` in pixels."""
+    """One image as its data set describes it; paths are relative to the source's root.
+
+    Attributes:
+        boxes: ``xyxy``, in pixels of the image unless ``frame`` says otherwise.
+        frame: width and height that the boxes refer to, where the annotation states them: ``(1, 1)`` where they are
+            shares of the image's.
+    """
 
     image_id: str
     path: str
     split: str
     labels: tuple[int, ...]
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    boxes: tuple[Box, ...] = ()
     mask: str | None = None
     ignore_mask: str | None = None
     part_mask: str | None = None
+    frame: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something of a data set that cannot be used, and what becomes of it where ``prepare.strict`` is false."""
+
+    path: str
+    reason: str
+    consequence: str = "left out"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+#: What becomes of a file that was never meant to be an image: no reason to refuse a data set.
+NOT_READ = "not read"
 
 
 @dataclass(frozen=True)
@@ -26,9 +51,14 @@ class Source:
         root: folder the paths are relative to, as the manifest will name it.
         classes: class names; a label is an index into them.
         samples: all images, ``split`` being ``train`` or ``test`` (``val`` and ``gate`` too where the data set
-            has its own).
+            has its own). Without any ``test``, one is set aside from train.
+        upright: images are turned as their orientation tag says, as viewers and annotation tools show them; otherwise
+            they are taken as stored, as the protocols of published data sets do.
+        problems: what was found in lists and annotations.
     """
 
     root: Path
     classes: tuple[str, ...]
     samples: list[Sample] = field(repr=False)
+    upright: bool = False
+    problems: tuple[Problem, ...] = ()

@@ -134,33 +134,39 @@ class SplitScorer:
     def metrics(self, *, tau_chosen_here: bool = False) -> dict[str, float]:
         """All metrics that apply to this split, percentages 0–100, entropy in nats.
 
+        Those of boxes (of masks) are of the images that have boxes (masks), whose number stands beside them.
+
         Args:
             tau_chosen_here: the threshold is the best one for these very images. Accuracies at it are then biased
                 upwards, and no interval around them is given: it would be read as that of other images.
         """
         result = {
             "images": float(len(self.rows)),
+            "images_with_boxes": float(self.single.images),
             "entropy": float(self._column("entropy").mean()),
             **_with_interval("cls_top1", self._column("top1_correct")),
             **_with_interval("cls_top5", self._column("top5_correct")),
         }
-        if self.single.images == len(self.rows):
+        if self.single.images:
             boxes = self._box_metrics()
             result |= {k: v for k, v in boxes.items() if not (tau_chosen_here and k.endswith(("_low", "_high")))}
-        if all("object_coverage" in row for row in self.rows):
+        if masked := [row for row in self.rows if "object_coverage" in row]:
+            result |= {"images_with_masks": float(len(masked))}
             result |= {"pxap": self.pixels.value(), "pxap_interval": self.interval}
         for name in ("part_coverage", "object_coverage", "background_share"):
-            if all(name in row for row in self.rows):
-                result[name] = float(np.nanmean(self._column(name)))
+            if len(values := self._column(name)):
+                result[name] = float(np.nanmean(values))
         return result
 
     def _box_metrics(self) -> dict[str, float]:
+        """Of the images that have boxes."""
         overlaps = self._column("iou")
         hit = overlaps >= DELTA
+        top1, top5 = (self._column(name, "iou") for name in ("top1_correct", "top5_correct"))
         best, every = self.single.max_box_acc(), self.every.max_box_acc()
         result = {
-            **_with_interval("top1_loc_iou50", hit & self._column("top1_correct")),
-            **_with_interval("top5_loc_iou50", hit & self._column("top5_correct")),
+            **_with_interval("top1_loc_iou50", hit & top1),
+            **_with_interval("top5_loc_iou50", hit & top5),
             "mean_iou": percent(overlaps),
             "max_box_acc_v2": float(every.mean()),
             "full_image_iou50": percent(self._column("full_image_iou") >= DELTA),
@@ -177,13 +183,14 @@ class SplitScorer:
 
     def curve(self) -> Mapping[str, NDArray[np.float64]]:
         """GT-known localization at every threshold, one array ``(T,)`` per IoU criterion; empty without boxes."""
-        if self.single.images != len(self.rows):
+        if not self.single.images:
             return {}
         accuracies = self.single.accuracies()
         return {f"gt_known_{suffix}": accuracies[i] for i, suffix in enumerate(suffixes(self.deltas))}
 
-    def _column(self, name: str) -> NDArray[Any]:
-        return np.array([row[name] for row in self.rows])
+    def _column(self, name: str, needed: str = "") -> NDArray[Any]:
+        """A value of every image that has it and, where another is needed, that too."""
+        return np.array([row[name] for row in self.rows if name in row and (not needed or needed in row)])
 
 
 def _with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from pipeline import console
-from pipeline.data.sets.cub import check_layout
+from pipeline.data.sets import find_dataset
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
 from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, reaching, read_json, weights_file
@@ -153,8 +153,7 @@ def _check_data(params: Params) -> None:
         )
     refuse_outputs_inside(root, Path.cwd())
     files_below(root)
-    if params.prepare.dataset == "cub":
-        check_layout(root)
+    find_dataset(params.prepare.dataset).check_layout(root)
 
 
 def warn_of_equal_images() -> None:

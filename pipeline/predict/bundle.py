@@ -43,13 +43,15 @@ class ModelFacts(Facts):
         classes: names, in the order of the logits.
         crop: side in pixels of the square that whole images are squashed to.
         resize: side of the square that ten crops are taken from.
+        upright: images are turned as their orientation tag says, and boxes are in pixels of the turned ones.
         mean: of the channels, in [0, 1], subtracted from the input; ``std`` divides it.
         precision: of the features.
         architecture: as :func:`pipeline.models.localizer.build_localizer` takes it.
         networks: how many there are.
         extract_cams: the map method and its settings.
         standard: ``max`` or ``percentile``; with ``percentile``, what ``threshold`` is a fraction of.
-        threshold_source: ``val``: best GT-known localization at IoU 0.5 on val; ``fixed``: given.
+        threshold_source: ``val``: best GT-known localization at IoU 0.5 on val; ``paper``: as val has no boxes,
+            that of the standard's paper; ``fixed``: given.
         data_hash: of all images it was trained and scored on.
         code: commit it was made by, with ``+`` where files differed from it.
         product: version of the pipeline.
@@ -59,6 +61,7 @@ class ModelFacts(Facts):
     classes: Annotated[list[str], Field(min_length=1, max_length=100_000)]
     crop: Side
     resize: Side
+    upright: bool = False
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]
     std: Annotated[list[float], Field(min_length=3, max_length=3)]
     precision: Literal["float32", "bfloat16", "float16"]
@@ -68,7 +71,7 @@ class ModelFacts(Facts):
     standard: Literal["max", "percentile"]
     percentile: float = Field(ge=0, le=100)
     threshold: float = Field(ge=0, lt=1)
-    threshold_source: Literal["val", "fixed"]
+    threshold_source: Literal["val", "paper", "fixed"]
     data_hash: str
     code: str
     product: str
@@ -126,7 +129,8 @@ def _described(
     """What the file is to say; KeyError or ValueError where the settings are those of another version."""
     facts = {
         "format": FORMAT, "classes": data.classes, "architecture": architecture, "networks": len(networks),
-        "crop": settings["train.crop"], "resize": settings["train.resize"], "precision": settings["train.precision"],
+        "crop": settings["train.crop"], "resize": settings["train.resize"],
+        "upright": data.upright, "precision": settings["train.precision"],
         "mean": _channels(networks[0].mean), "std": _channels(networks[0].std),
         "extract_cams": _group(settings, "extract_cams"),
         "standard": settings["localize.standard"], "percentile": settings["localize.percentile"],

@@ -173,7 +173,7 @@ class Predictor:
                 raise DataError(f"--class label: {source.label!r} is not a class of the model")
             if image is None:
                 image = _rgb(fetch(source.place, self.options.allow_private) if source.is_address
-                             else read_file(Path(source.place)))  # fmt: skip
+                             else read_file(Path(source.place)), self.facts.upright)  # fmt: skip
             elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise DataError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
         except DataError as error:
@@ -236,8 +236,8 @@ def _device(name: str) -> torch.device:
     return place
 
 
-def _rgb(data: bytes) -> Image:
-    return np.asarray(cv2.cvtColor(decode(data), cv2.COLOR_BGR2RGB), np.uint8)
+def _rgb(data: bytes, upright: bool) -> Image:
+    return np.asarray(cv2.cvtColor(decode(data, upright=upright), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def shrink(image: Image, side: int) -> Image:

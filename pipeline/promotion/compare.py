@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.errors import UserError
-from pipeline.evaluation.bootstrap import paired_difference
+from pipeline.evaluation.bootstrap import PairedDifference, paired_difference
 from pipeline.files import EVALUATED_SPLITS
 from pipeline.params import load_params
 from pipeline.promotion.contenders import image_values
@@ -128,15 +128,18 @@ def _scores(table: Path, split: str) -> tuple[tuple[str, ...], dict[str, NDArray
 
 
 def _percent(run: Compared, name: str) -> float | None:
-    return round(100 * float(run.values[name].mean()), 2) if name in run.values else None
+    return round(100 * float(np.nanmean(run.values[name])), 2) if name in run.values else None
 
 
 def _differences(first: Compared, other: Compared) -> dict[str, Any]:
-    """By metric, difference and ends of the interval; empty where the images are not the same."""
+    """By metric, difference and ends of the interval, of the images with boxes in both; empty for other images."""
     if first.image_ids != other.image_ids:
         return {}
-    shared = [name for name in METRICS if name in first.values and name in other.values]
-    found = {name: paired_difference(first.values[name], other.values[name]) for name in shared}
+    found: dict[str, PairedDifference] = {}
+    for name in METRICS:
+        if name in first.values and name in other.values:
+            both = ~np.isnan(first.values[name] + other.values[name])
+            found |= {name: paired_difference(first.values[name][both], other.values[name][both])} if both.any() else {}
     return {name: [round(d.difference, 2), round(d.low, 2), round(d.high, 2)] for name, d in found.items()}
 
 

@@ -63,7 +63,8 @@ def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
     for metric in metrics:
         split, _, name = metric.partition(".")
         if split in splits and (found := image_values(splits[split], name)) is not None:
-            values[metric] = found
+            # Which images have boxes is part of the data's hash, without which nothing is compared.
+            values[metric] = found[~np.isnan(found)]
     ids = {split: tuple(part["image_id"].astype(str)) for split, part in splits.items()}
     split, _, name = metrics[0].partition(".")
     baselines = baseline_values(splits[split], name) if metrics[0] in values else {}
@@ -71,7 +72,10 @@ def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
 
 
 def image_values(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
-    """What each image contributes to an accuracy, ``(N,)`` in [0, 1]; None where the images lack what it needs."""
+    """What each image contributes to an accuracy, ``(N,)`` in [0, 1]; NaN where the image lacks what it needs.
+
+    None where all of them do.
+    """
     top = re.search(r"top(\d)", name)
     correct = _column(rows, f"top{top[1]}_correct") if top else np.ones(len(rows))
     if name.startswith("cls_") or correct is None:
@@ -88,21 +92,24 @@ def baseline_values(rows: "pd.DataFrame", name: str) -> dict[str, NDArray[np.flo
     if name.startswith("cls_"):
         return {"the most frequent class" if len(common) == 1 else f"the {len(common)} most frequent classes": correct}
     boxes = {label: _column(rows, column) for label, column in BLIND_BOXES.items()}
-    return {label: correct * _hits(overlaps, name) for label, overlaps in boxes.items() if overlaps is not None}
+    found = {label: correct * _hits(overlaps, name) for label, overlaps in boxes.items() if overlaps is not None}
+    return {label: values[~np.isnan(values)] for label, values in found.items()}
 
 
 def _hits(overlaps: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     """The overlaps themselves where the metric is their mean, else which of them reach its criterion."""
     percents = re.search(r"iou(\d\d)", name)
-    return (overlaps >= int(percents[1]) / 100).astype(np.float64) if percents else overlaps
+    if not percents:
+        return overlaps
+    return np.where(np.isnan(overlaps), np.nan, overlaps >= int(percents[1]) / 100)
 
 
 def _column(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
-    """Numbers of every image; None where one has none, or the table is older than the column."""
+    """Numbers of the images, NaN where one has none; None where all have none, as in tables older than the column."""
     if name not in rows:
         return None
     found = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
-    return None if np.isnan(found).any() else found
+    return None if np.isnan(found).all() else found
 
 
 def recorded_params(client: Any, run: Any) -> dict[str, Any]:

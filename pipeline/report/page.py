@@ -8,6 +8,8 @@ from typing import Any
 import jinja2
 
 from pipeline.report.gallery import Example
+from pipeline.report.summary import not_measured
+from pipeline.schemas import origin
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def render(
         coverage={name: text for name, text in COVERAGE.items() if name in metrics["test"]},
         others={name: text for name, text in OTHERS.items() if name in metrics["test"]},
         settings=settings,
+        threshold_origin=origin(metrics),
+        not_measured=not_measured("test", metrics["test"]),
         figures=figures,
         gallery={GROUPS[localized][group]: examples for group, examples in gallery.items() if examples},
     )

@@ -7,6 +7,7 @@ from pipeline import console
 from pipeline.files import EVALUATED_SPLITS, METRICS, REPORT
 from pipeline.records import Inputs
 from pipeline.results import read_metrics
+from pipeline.schemas import origin
 
 #: Rows of the table: the key of ``metrics.json``, and what it says; rows that do not apply to a data set are left out.
 ROWS = (
@@ -19,7 +20,6 @@ ROWS = (
     ("center_gaussian_max_box_acc_iou50", "centred Gaussian, MaxBoxAcc"),
     ("full_image_iou50", "full-image box"),
 )
-SOURCES = {"val": "chosen on val, whose boxes have no interval for that reason", "fixed": "from localize.threshold"}
 
 
 def show_summary() -> None:
@@ -31,9 +31,26 @@ def show_summary() -> None:
     metrics = read_metrics(Inputs(METRICS))
     title = "Result in percent, boxes at IoU 0.5, with exact 95 % intervals"
     console.table(title, ("", *_splits(metrics)), summary_rows(metrics))
-    console.say(f"Threshold {metrics['threshold']:g}, {SOURCES[metrics['threshold_source']]}.")
+    console.say(f"Threshold {metrics['threshold']:g}, {origin(metrics)}{_why_no_interval(metrics)}.")
+    for split in _splits(metrics):
+        if note := not_measured(split, metrics[split]):
+            console.say(note)
     if (page := REPORT / "index.html").exists():
         console.say(f"Report: {page.absolute()}")
+
+
+def not_measured(split: str, metrics: Mapping[str, float]) -> str:
+    """What the numbers of a split leave out, in a sentence; empty where all images have boxes."""
+    images, boxed = metrics["images"], metrics.get("images_with_boxes", metrics["images"])
+    if not boxed:
+        return f"Localization on {split} is not measured: no image has boxes."
+    return f"Localization on {split} is measured on the {boxed:,.0f} of {images:,.0f} images that have boxes." * (
+        boxed < images
+    )
+
+
+def _why_no_interval(metrics: Mapping[str, Any]) -> str:
+    return "; boxes of val have no interval for that reason" if metrics["threshold_source"] == "val" else ""
 
 
 def summary_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

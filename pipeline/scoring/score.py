@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import console
-from pipeline.data.names import alike
+from pipeline.data.names import similar
 from pipeline.errors import DataError, UserError, WsolError
 from pipeline.evaluation.boxes import best_iou_per_level, iou, largest_boxes, quantize, standard_value
 from pipeline.evaluation.metrics import PixelAveragePrecision, ThresholdCurve
@@ -187,7 +187,7 @@ def _require_match(maps: Path, mapped: list[str], positions: dict[str, int]) -> 
         )
     if extra:
         problems.append(f"{len(extra)} of {len(mapped)} maps belong to no image of the truth: {some(extra)}")
-    if hint := alike(missing, extra):
+    if hint := similar(missing, extra):
         problems.append(f"{hint}. Rename one of the two")
     if problems:
         raise DataError("maps and truth do not match; nothing was scored.\n  " + "\n  ".join(problems))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.images import read_mask
 from pipeline.data.lists import read_lines
-from pipeline.data.names import alike, path_flaw
+from pipeline.data.names import path_flaw, similar
 from pipeline.errors import DataError, UserError
 from pipeline.evaluation.boxes import to_protocol
 
@@ -134,7 +134,7 @@ def _read_ids(folder: Path) -> dict[str, int]:
 def _require_all(path: Path, positions: dict[str, int], seen: NDArray[np.bool_], unlisted: Collection[str]) -> None:
     missing = [image_id for image_id, position in positions.items() if not seen[position]]
     if missing:
-        hint = alike(missing, unlisted)
+        hint = similar(missing, unlisted)
         raise DataError(
             f"{path} has no line for {len(missing)} of {len(positions)} images: {some(missing)}{hint and f'. {hint}'}"
         )

@@ -6,9 +6,8 @@ cams/{val,gate,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predi
 logits (n, C) float32. A new threshold never comes back here, and another map method never trains again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from pipeline.params import Params
 from pipeline.records import Inputs, write_record
 
 Shard = dict[str, NDArray[Any]]
+#: Groups of positions, and the side of the square the images are squashed to → a batch for each group.
+Read = Callable[[list[NDArray[np.int64]], int], Iterator[Tensor]]
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -54,23 +55,25 @@ def run(params: Params) -> dict[str, Any]:
 
 @torch.no_grad()
 def _fitted_foreground(network: Localizer, dataset: Dataset, params: Params) -> Foreground:
-    settings, paths = params.extract_cams, _paths(dataset, "train")
+    settings, read = params.extract_cams, _reader(dataset, "train")
     foreground = Foreground(network, settings.ddt_sources, settings.ddt_context, params.train.precision)
-    groups = _groups(np.arange(len(paths)), settings.batch_size)
-    images = zip(_by_side(paths, groups, params), _batches(paths, groups, params.train.crop), strict=True)
+    groups = _groups(np.arange(len(dataset.split("train"))), settings.batch_size)
+    images = zip(_by_side(read, groups, params), read(groups, params.train.crop), strict=True)
     foreground.fit(console.progress(images, len(groups), "descriptors of train", "batches"))
     return foreground
 
 
-def _by_side(paths: list[Path], groups: list[NDArray[np.int64]], params: Params) -> Iterator[dict[int, Tensor]]:
+def _by_side(read: Read, groups: list[NDArray[np.int64]], params: Params) -> Iterator[dict[int, Tensor]]:
     """The images of each group in all sizes that deep descriptor transforming reads; files are read once for each."""
     sides = sorted({side for _, side in params.extract_cams.ddt_sources})
-    for images in zip(*(_batches(paths, groups, side) for side in sides), strict=True):
+    for images in zip(*(read(groups, side) for side in sides), strict=True):
         yield dict(zip(sides, images, strict=True))
 
 
-def _batches(paths: list[Path], groups: list[NDArray[np.int64]], side: int) -> Iterator[Tensor]:
-    return map(_to_device, batches(paths, groups, side))
+def _reader(dataset: Dataset, split: str) -> Read:
+    """What reads groups of the split's images, squashed to a square of some side."""
+    paths = dataset.paths(split)
+    return lambda groups, side: map(_to_device, batches(paths, groups, side, upright=dataset.upright))
 
 
 def _shards(dataset: Dataset, split: str, extractor: Extractor, params: Params) -> Iterator[Shard]:
@@ -80,26 +83,22 @@ def _shards(dataset: Dataset, split: str, extractor: Extractor, params: Params) 
     for start in range(0, len(rows), SHARD_SIZE):
         positions = np.arange(start, min(start + SHARD_SIZE, len(rows)))
         groups = _groups(positions, params.extract_cams.batch_size)
-        views = _views(_paths(dataset, split), groups, params)
+        views = _views(_reader(dataset, split), groups, params)
         parts = [_forward(extractor, labels[group], view) for group, view in zip(groups, views, strict=True)]
         shard = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         yield {"image_ids": ids[positions]} | shard
-
-
-def _paths(dataset: Dataset, split: str) -> list[Path]:
-    return [dataset.root / Path(path) for path in dataset.split(split)["path"]]
 
 
 def _groups(positions: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return np.split(positions, range(size, len(positions), size))
 
 
-def _views(paths: list[Path], groups: list[NDArray[np.int64]], params: Params) -> Iterator[Views]:
+def _views(read: Read, groups: list[NDArray[np.int64]], params: Params) -> Iterator[Views]:
     """The images of each group, in the sizes that the method needs."""
     settings = params.extract_cams
-    whole = _batches(paths, groups, params.train.crop)
-    resized = _batches(paths, groups, params.train.resize) if settings.ten_crop else repeat(None)
-    large = _by_side(paths, groups, params) if settings.method == "ddt" else repeat({})
+    whole = read(groups, params.train.crop)
+    resized = read(groups, params.train.resize) if settings.ten_crop else repeat(None)
+    large = _by_side(read, groups, params) if settings.method == "ddt" else repeat({})
     for one, other, by_side in zip(whole, resized, large, strict=False):
         yield Views(one, other, by_side)
 

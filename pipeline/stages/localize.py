@@ -5,7 +5,7 @@ predicted class, score, box in original pixels), and {val,gate,test}/NNNNN.npz w
 every integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import console
-from pipeline.data.manifest import Dataset, in_manifest_order, read_dataset
-from pipeline.errors import UserError
+from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.evaluation.boxes import (
     grey_map,
     iou,
@@ -38,37 +37,34 @@ from pipeline.files import (
     write_parquet,
     write_shard,
 )
-from pipeline.params import Params
+from pipeline.params import LocalizeParams, Params
 from pipeline.records import Inputs, write_record
-from pipeline.schemas import CAM_SHARD
+from pipeline.schemas import CAM_SHARD, origin
 
 #: IoU criterion by which the threshold is chosen.
 DELTA = 0.5
+#: By standard, the threshold where no image of val has boxes: that of CAM (Zhou et al., CVPR 2016, section 3.1), and
+#: that of the 90th percentile (Bae et al., ECCV 2020).
+WITHOUT_BOXES = {"max": 0.2, "percentile": 0.35}
 
 
 def run(params: Params) -> dict[str, Any]:
     """Draw the boxes; returns the threshold and where it came from."""
     inputs, settings = Inputs(PREPARED, CAMS), params.localize
     dataset = read_dataset(read=inputs.read)
-    automatic = settings.threshold == "auto"
-    if automatic and not all(len(boxes) for boxes in dataset.split("val")["boxes"]):
-        raise UserError(
-            "localize.threshold is auto, but val has images without boxes to choose it by. Give a number, such as 0.2."
-        )
     percentile = 100.0 if settings.standard == "max" else settings.percentile
     with replacing_folder(BOXES) as folder:
         for split in dataset.evaluated:
             _write_level_boxes(folder / split, split, percentile, dataset, inputs)
-        interval = params.evaluate.interval
-        tau = _best_threshold(folder / "val", dataset, interval) if automatic else float(settings.threshold)
-        chosen = {"threshold": tau, "threshold_source": "val" if automatic else "fixed"}
+        chosen = _chosen(folder / "val", dataset, settings, params.evaluate.interval)
         write_json(folder / "threshold.json", chosen)
+        tau = chosen["threshold"]
         predictions = [
             row for split in dataset.evaluated for row in _predictions(folder, split, dataset, tau, percentile, inputs)
         ]
         write_parquet(folder / "predictions.parquet", pd.DataFrame(predictions))
         write_record(folder, BOXES, inputs, params)
-    console.say(f"threshold {tau:.3f} ({'chosen on val' if automatic else 'fixed'}), {len(predictions)} boxes")
+    console.say(f"threshold {tau:.3f}, {origin(chosen)}; {len(predictions)} boxes")
     return chosen
 
 
@@ -84,13 +80,24 @@ def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dat
         write_shard(folder, number, {"image_ids": cams["image_ids"], "boxes": boxes, "standards": standards})
 
 
-def _best_threshold(folder: Path, dataset: Dataset, interval: float) -> float:
-    """First threshold with the best GT-known localization at IoU 0.5 on val."""
+def _chosen(folder: Path, dataset: Dataset, settings: LocalizeParams, interval: float) -> dict[str, Any]:
+    """The threshold and where it is from, as ``threshold.json`` has it."""
+    if settings.threshold != "auto":
+        return {"threshold": float(settings.threshold), "threshold_source": "fixed", "threshold_images": 0}
+    images = {image_id: image for image_id, image in dataset.images("val").items() if len(image.boxes)}
+    if not images:
+        return {"threshold": WITHOUT_BOXES[settings.standard], "threshold_source": "paper", "threshold_images": 0}
+    tau = _best_threshold(folder, images, interval)
+    return {"threshold": tau, "threshold_source": "val", "threshold_images": len(images)}
+
+
+def _best_threshold(folder: Path, images: Mapping[str, ImageRow], interval: float) -> float:
+    """First threshold with the best GT-known localization at IoU 0.5 on the images of val that have boxes."""
     curve = ThresholdCurve(interval, (DELTA,))
-    images = dataset.images("val")
     for shard in read_shards(folder):
         for image_id, boxes, standard in zip(shard["image_ids"], shard["boxes"], shard["standards"], strict=True):
-            image = images[str(image_id)]
+            if (image := images.get(str(image_id))) is None:
+                continue
             truth = to_protocol(image.boxes, image.width, image.height, FRAME)
             curve.add(iou(boxes, truth).max(axis=1), standard)
     return float(curve.best_thresholds()[0])

@@ -1,10 +1,13 @@
 """Read the raw data set, check every image and box, set val and gate aside, and write the manifest.
 
-Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json, record.json). Real
-images are read in place and never copied; the synthetic ones are drawn into data/prepared.
+Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json, problems.csv,
+record.json). Real images are read in place and never copied; the synthetic ones are drawn into data/prepared.
 """
 
 import hashlib
+import textwrap
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,11 @@ from pipeline import console
 from pipeline.data.checks import Inspected, check_splits, inspect_images
 from pipeline.data.equal_images import find_equal, warn_of_equal
 from pipeline.data.manifest import SPLITS, Dataset, write_dataset
-from pipeline.data.sets import cub, synthetic
-from pipeline.data.source import Sample, Source
+from pipeline.data.sets import find_dataset
+from pipeline.data.source import Problem, Sample, Source
 from pipeline.data.splits import set_aside
 from pipeline.data.tree import files_below
-from pipeline.files import PREPARED, replacing_folder
+from pipeline.files import PREPARED, replacing_folder, write_csv
 from pipeline.params import Params, PrepareParams
 from pipeline.records import write_record
 
@@ -27,15 +30,19 @@ def run(params: Params) -> dict[str, Any]:
     """Prepare the data set; returns the number of images per split."""
     settings = params.prepare
     with replacing_folder(PREPARED) as folder:
-        source = _read_source(settings, folder)
-        samples = set_aside(source.samples, settings.val_fraction, settings.gate_fraction, settings.seed)
+        files_below(Path(settings.root))
+        source = find_dataset(settings.dataset).read_source(settings, folder)
+        samples = _split(source.samples, settings)
         check_splits(samples, source.classes, gate=settings.gate_fraction > 0)
         here = folder if source.root == PREPARED else source.root
-        facts = inspect_images(Source(here, source.classes, samples))
-        dataset = _dataset(source.root, source.classes, samples, facts)
+        usable, problems = inspect_images(replace(source, root=here, samples=samples), strict=settings.strict)
+        check_splits([one.sample for one in usable], source.classes, gate=settings.gate_fraction > 0)
+        dataset = _dataset(source, usable)
         write_dataset(dataset, folder)
+        _write_problems(folder / "problems.csv", problems)
         # Images are what DVC and the content hash know; no reader hashes them.
         write_record(folder, PREPARED, None, params, only=("manifest.parquet", "dataset.json"))
+    _warn_of_problems(problems)
     warn_of_equal(dataset.equal_images)
     if len(dataset.classes) == 1:
         console.warn(
@@ -47,33 +54,40 @@ def run(params: Params) -> dict[str, Any]:
     return counts
 
 
-def _read_source(settings: PrepareParams, folder: Path) -> Source:
-    files_below(Path(settings.root))
-    if settings.dataset == "cub":
-        return cub.read_source(Path(settings.root))
-    s = settings.synthetic
-    # Images cost nothing here: those of gate are drawn besides, so that a gate takes none from training.
-    gate = round(settings.gate_fraction * s.train_per_class)
-    per_class = {"train": s.train_per_class, "test": s.test_per_class, "gate": gate}
-    return synthetic.write_source(folder, PREPARED, s.classes, per_class, s.image_size, settings.seed)
+def _split(samples: list[Sample], settings: PrepareParams) -> list[Sample]:
+    shares = settings.test_fraction, settings.val_fraction, settings.gate_fraction
+    return set_aside(samples, *shares, settings.seed)
 
 
-def _dataset(root: Path, classes: tuple[str, ...], samples: list[Sample], facts: list[Inspected]) -> Dataset:
+def _write_problems(path: Path, problems: list[Problem]) -> None:
+    write_csv(path, pd.DataFrame(problems, columns=["path", "reason", "consequence"]))
+
+
+def _warn_of_problems(problems: list[Problem]) -> None:
+    """Nothing is left out silently."""
+    for consequence, count in Counter(problem.consequence for problem in problems).items():
+        named = "; ".join(str(problem) for problem in problems if problem.consequence == consequence)
+        named = textwrap.shorten(named, 300, placeholder=" …")
+        console.warn(f"{count} × {consequence}: {named} (all in {PREPARED / 'problems.csv'})")
+
+
+def _dataset(source: Source, usable: list[Inspected]) -> Dataset:
     rows = pd.DataFrame(
         {
-            "image_id": sample.image_id,
-            "path": sample.path,
-            "split": sample.split,
-            "labels": list(sample.labels),
-            "width": fact.width,
-            "height": fact.height,
-            "boxes": [list(box) for box in fact.boxes],
-            "mask": sample.mask,
-            "ignore_mask": sample.ignore_mask,
-            "part_mask": sample.part_mask,
+            "image_id": one.sample.image_id,
+            "path": one.sample.path,
+            "split": one.sample.split,
+            "labels": list(one.sample.labels),
+            "width": one.width,
+            "height": one.height,
+            "boxes": [list(box) for box in one.boxes],
+            "mask": one.sample.mask,
+            "ignore_mask": one.sample.ignore_mask,
+            "part_mask": one.sample.part_mask,
         }
-        for sample, fact in zip(samples, facts, strict=True)
+        for one in usable
     ).sort_values("image_id", ignore_index=True)
-    content = "\n".join(sorted(f"{s.image_id} {f.digest}" for s, f in zip(samples, facts, strict=True)))
-    equal = find_equal(samples, [fact.content for fact in facts])
-    return Dataset(rows, classes, root, hashlib.sha256(content.encode()).hexdigest(), equal)
+    content = "\n".join(sorted(f"{one.sample.image_id} {one.digest}" for one in usable))
+    data_hash = hashlib.sha256(content.encode()).hexdigest()
+    equal = find_equal([one.sample for one in usable], [one.content for one in usable])
+    return Dataset(rows, source.classes, source.root, data_hash, equal, source.upright)

@@ -60,7 +60,8 @@ def _figures(tau: float, inputs: Inputs) -> dict[str, str | None]:
 def _gallery(dataset: Dataset, inputs: Inputs) -> dict[str, list[Example]]:
     """Examples ranked by IoU, or by confidence where images have no boxes."""
     table = _scored_images(inputs)
-    groups = choose(table, "iou" if table["iou"].notna().all() else "score")
+    ranked, by = (boxed, "iou") if len(boxed := table[table["iou"].notna()]) else (table, "score")
+    groups = choose(ranked, by)
     scores, images = table.set_index("image_id"), dataset.images(SPLIT)
     shards = inputs.shards(CAMS / SPLIT, CAM_SHARD)
     maps = chosen_maps(shards, {image_id for group in groups.values() for image_id in group})
@@ -81,7 +82,7 @@ def _scored_images(inputs: Inputs) -> pd.DataFrame:
 
 
 def _example(dataset: Dataset, image: ImageRow, row: Any, score_map: NDArray[np.float32]) -> Example:
-    shown = pictures(read_image(dataset.root / image.path), score_map)
+    shown = pictures(read_image(dataset.root / image.path, upright=dataset.upright), score_map)
     size = (shown["width"], shown["height"])
     return Example(
         image_id=str(row.name),

@@ -20,6 +20,7 @@ from pipeline.files import BOXES, CAMS, EVALUATED_SPLITS, METRICS, MODELS, PREPA
 from pipeline.params import PARAMS_FILE, Params, replaced
 from pipeline.records import Inputs, Training
 from pipeline.results import read_history, read_metrics, read_threshold_curve
+from pipeline.schemas import origin
 from pipeline.system.dvc import LOCK, PIPELINE
 from pipeline.system.git import GitError
 from pipeline.system.state import checkpoints_folder
@@ -177,10 +178,9 @@ def _facts(metrics: Mapping[str, Any], training: Training) -> dict[str, str]:
 def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Name and description, as the pages of MLflow show them: a table of runs cuts names after some 20 letters."""
     train, tau = params.train, metrics["threshold"]
-    chosen = "chosen on val" if metrics["threshold_source"] == "val" else "given"
     settings = f"{train.backbone}, {train.regularizer} with λ = {train.lambda_:g}, seed {params.seed}"
     paragraphs = [
-        f"**{params.prepare.dataset}**: {settings}; τ = {tau:.3g} ({chosen}).",
+        f"**{params.prepare.dataset}**: {settings}; τ = {tau:.3g} ({origin(metrics)}).",
         *_test_accuracies(metrics["test"]),
         "The report is under *Artifacts*, `report/index.html`; settings and lock file are under `provenance/`.",
         _origin(),

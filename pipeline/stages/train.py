@@ -142,7 +142,7 @@ def _images(dataset: Dataset, split: str) -> LabelledImages:
     if rows.empty:
         raise DataError(f"split {split} has no image; run prepare with another prepare.val_fraction or data set.")
     labels = np.array([labels[0] for labels in rows["labels"]], np.int64)
-    return LabelledImages([dataset.root / Path(path) for path in rows["path"]], labels)
+    return LabelledImages(dataset.paths(split), labels, dataset.upright)
 
 
 def _device_name() -> str:

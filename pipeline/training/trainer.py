@@ -134,7 +134,7 @@ class Trainer:
         size, steps = self._batch_size(train), self._steps(train)
         part = _part_of(size)
         groups = [order[step * size : (step + 1) * size][part] for step in range(self.step, steps)]
-        images = batches(train.paths, groups, self.settings.resize)
+        images = batches(train.paths, groups, self.settings.resize, upright=train.upright)
         title = f"epoch {self.epoch + 1}/{self.settings.epochs}"
         started = saved = time.monotonic()
         before = self.seconds

@@ -19,10 +19,11 @@ from pipeline.training.distributed import rank, sum_over_processes, world_size
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images of one split: paths, and labels ``(n,)``."""
+    """Images of one split: paths, labels ``(n,)``, and whether their orientation tags are followed."""
 
     paths: list[Path]
     labels: NDArray[np.int64]
+    upright: bool = False
 
 
 @torch.inference_mode()
@@ -43,5 +44,5 @@ def _shares(images: LabelledImages, settings: TrainParams) -> Iterator[tuple[Ten
     positions = np.arange(rank(), len(images.paths), world_size())
     size = settings.batch_size
     groups = [positions[start : start + size] for start in range(0, len(positions), size)]
-    for group, batch in zip(groups, batches(images.paths, groups, settings.crop), strict=True):
+    for group, batch in zip(groups, batches(images.paths, groups, settings.crop, upright=images.upright), strict=True):
         yield torch.from_numpy(batch).to(device()), torch.from_numpy(images.labels[group]).to(device())

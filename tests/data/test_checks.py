@@ -1,29 +1,33 @@
 """Images and boxes that cannot be used are all found before anything is written."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.data.checks import check_splits, inspect_images
-from pipeline.data.sets.cub import read_source
+from pipeline.data.sets import cub
 from pipeline.data.source import Sample, Source
 from pipeline.data.images import read_image, read_mask
 from pipeline.errors import DataError
 from tests.data.hostile import READ, REFUSED, SPECIAL, encoded, turned
 from tests.data.make_cub import write_cub
+from tests.data.settings import prepare_settings
 
 
 @pytest.fixture
 def source(tmp_path):
-    return read_source(write_cub(tmp_path / "cub"))
+    return cub.read_source(prepare_settings(write_cub(tmp_path / "cub")), Path())
 
 
 def test_sizes_boxes_and_hashes(source):
-    facts = inspect_images(source)
+    facts, _ = inspect_images(source)
     assert [(f.width, f.height) for f in facts] == [(60, 40)] * 12
     assert facts[0].boxes == source.samples[0].boxes
     assert len({f.digest for f in facts}) == 12
-    assert inspect_images(source) == facts
+    assert inspect_images(source) == (facts, [])
 
 
 def test_a_truncated_jpeg_is_named(source):
@@ -31,6 +35,33 @@ def test_a_truncated_jpeg_is_named(source):
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DataError, match=rf"1 of 12 images cannot be used:\n  {path}: damaged or truncated"):
         inspect_images(source)
+
+
+def test_what_cannot_be_used_may_be_left_out_and_is_told(source):
+    gone, boxed, masked = source.samples[0], source.samples[1], source.samples[2]
+    (source.root / gone.path).unlink()
+    source.samples[1] = replace(boxed, boxes=(*boxed.boxes, (0, 0, 99, 99)))
+    (source.root / "mask.png").write_bytes(b"no")
+    source.samples[2] = replace(masked, mask="mask.png")
+    facts, problems = inspect_images(source, strict=False)
+    assert [fact.sample.image_id for fact in facts] == [sample.image_id for sample in source.samples[1:]]
+    assert (facts[0].boxes, facts[1].sample.mask) == (boxed.boxes, None)
+    assert [(problem.path.rpartition("/")[2], problem.consequence) for problem in problems] == [
+        (Path(gone.path).name, "left out"), (Path(boxed.path).name, "box left out"), ("mask.png", "mask left out"),
+    ]  # fmt: skip
+
+
+def test_a_mask_of_another_shape_is_named(source):
+    source.samples[0] = replace(source.samples[0], mask="wide.png")
+    cv2.imwrite(str(source.root / "wide.png"), np.ones((40, 90), np.uint8))
+    with pytest.raises(DataError, match=r"wide\.png: a mask of 90×40 pixels for an image of 60×40"):
+        inspect_images(source)
+
+
+def test_other_boxes_are_other_data(source):
+    before = inspect_images(source)[0][0].digest
+    source.samples[0] = replace(source.samples[0], boxes=((1, 2, 3, 4),))
+    assert inspect_images(source)[0][0].digest != before
 
 
 def test_other_damaged_files_are_named_with_the_reason(source):
@@ -49,7 +80,7 @@ def refused_alike(source):
     with pytest.raises(DataError) as error:
         inspect_images(source)
     assert str(error.value).startswith(f"1 of 12 images cannot be used:\n  {path}: ")
-    for read in (read_image, lambda path: read_mask(path, 8)):
+    for read in (lambda path: read_image(path, upright=False), lambda path: read_mask(path, 8)):
         with pytest.raises(DataError, match=path.name):
             read(path)
 
@@ -74,8 +105,8 @@ def test_only_regular_files_of_a_sane_size_are_opened(source, kind):
 def test_the_size_is_the_one_that_the_network_sees_whatever_the_orientation_tag_says(source, kind):
     path = source.root / source.samples[0].path
     path.write_bytes(encoded(kind) if kind in ("TIFF", "GIF", "BMP") else turned(kind))
-    fact = inspect_images(source)[0]
-    assert (fact.height, fact.width) == read_image(path).shape[:2] == (40, 60)
+    fact = inspect_images(source)[0][0]
+    assert (fact.height, fact.width) == read_image(path, upright=False).shape[:2] == (40, 60)
 
 
 @pytest.mark.parametrize("path", ["../../secret.jpg", "/etc/passwd", "images/a\nb.jpg", "images/a\0b.jpg", "a/../../b"])
@@ -97,8 +128,8 @@ def test_a_name_in_another_unicode_form_is_pointed_out(source):
 
 def test_the_hash_of_a_file_does_not_depend_on_its_mask(source):
     source.samples[1] = replace(source.samples[0], image_id="again", mask=source.samples[2].path)
-    first, again = inspect_images(source)[:2]
-    assert (first.content, first.digest) == (again.content, first.content)
+    first, again = inspect_images(source)[0][:2]
+    assert first.content == again.content
     assert again.digest != first.digest
 
 
@@ -113,7 +144,7 @@ def test_a_box_outside_its_image_or_without_area_is_named(source, box):
 
 def test_a_box_a_rounding_error_over_the_edge_is_clipped(source):
     source.samples[2] = replace(source.samples[2], boxes=((-0.5, 3, 60.7, 40.9),))
-    assert inspect_images(source)[2].boxes == ((0.0, 3, 60.0, 40.0),)
+    assert inspect_images(source)[0][2].boxes == ((0.0, 3, 60.0, 40.0),)
 
 
 def test_many_problems_are_counted_and_ten_named(source):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.checks import inspect_images
-from pipeline.data.sets.cub import read_source
+from pipeline.data.sets import cub
 from pipeline.data.images import read_image, read_mask
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError, UserError
@@ -18,6 +18,7 @@ from pipeline.stages import prepare
 from pipeline.scoring.truth import read_text_boxes, read_text_masks
 from tests.data.hostile import PHOTO, READ, encoded
 from tests.data.make_cub import write_cub
+from tests.data.settings import prepare_settings
 from tests.sample_result import write_params
 
 pytestmark = pytest.mark.timeout(60)
@@ -63,15 +64,15 @@ def test_what_prepare_accepts_of_damaged_images_is_read_by_all_and_the_rest_is_n
     good = []
     for sample in samples:
         try:
-            (fact,) = inspect_images(Source(tmp_path, ("a",), [sample]))
+            (fact,), _ = inspect_images(Source(tmp_path, ("a",), [sample]))
         except DataError as error:
             assert f"1 of 1 images cannot be used:\n  {tmp_path / sample.path}: " in str(error)
             continue
         good.append(sample.path)
-        assert read_image(tmp_path / sample.path).shape == (fact.height, fact.width, 3)
+        assert read_image(tmp_path / sample.path, upright=False).shape == (fact.height, fact.width, 3)
     assert "00.jpg" in good
     assert len(good) < 60
-    assert [s.path for s in samples if is_read(read_image, tmp_path / s.path)] == good
+    assert [s.path for s in samples if is_read(lambda path: read_image(path, upright=False), tmp_path / s.path)] == good
     assert all(is_read(lambda path: read_mask(path, 8), tmp_path / path) for path in good)
 
 
@@ -85,7 +86,7 @@ def test_damaged_lists_of_a_data_set_are_read_or_named(tmp_path, name):
     for _ in range(60):
         path.write_bytes(damaged(whole, rng))
         try:
-            read_source(tmp_path / "cub")
+            cub.read_source(prepare_settings(tmp_path / "cub"), tmp_path)
         except DataError as error:
             refused += 1
             assert ".txt" in str(error)

@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 def test_images_are_rgb_as_stored(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.full((4, 6, 3), (10, 20, 30), np.uint8))
-    image = read_image(path)
+    image = read_image(path, upright=False)
     assert image.shape == (4, 6, 3)
     assert image[0, 0].tolist() == [30, 20, 10]
 
@@ -25,13 +25,13 @@ def test_orientation_tags_are_not_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90°
     Image.new("RGB", (60, 40)).save(path, exif=exif)
-    assert read_image(path).shape == (40, 60, 3)
+    assert read_image(path, upright=False).shape == (40, 60, 3)
 
 
 def test_grey_images_have_three_channels(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.full((4, 6), 7, np.uint8))
-    assert read_image(path).shape == (4, 6, 3)
+    assert read_image(path, upright=False).shape == (4, 6, 3)
 
 
 def test_squashed_to_a_square_channels_first(tmp_path):
@@ -39,7 +39,7 @@ def test_squashed_to_a_square_channels_first(tmp_path):
     image = np.zeros((20, 40, 3), np.uint8)
     image[:, 20:] = 200
     cv2.imwrite(str(path), image)
-    squashed = read_squashed(path, 10)
+    squashed = read_squashed(path, 10, upright=False)
     assert squashed.shape == (3, 10, 10)
     assert (squashed[:, :, :5] == 0).all()
     assert (squashed[:, :, 5:] == 200).all()
@@ -79,7 +79,7 @@ def test_orientation_tags_of_masks_are_not_applied(tmp_path):
     assert read_mask(path, 2).tolist() == [[True, False]] * 2
 
 
-@pytest.mark.parametrize("read", [read_image, lambda path: read_mask(path, 8)])
+@pytest.mark.parametrize("read", [lambda path: read_image(path, upright=False), lambda path: read_mask(path, 8)])
 def test_an_unreadable_file_is_named(tmp_path, read):
     (tmp_path / "a.png").write_text("no image")
     for name in ("a.png", "missing.png"):
@@ -93,7 +93,7 @@ def test_batches_keep_their_order_and_sizes(tmp_path):
         cv2.imwrite(str(path), np.full((8, 8, 3), i, np.uint8))
     order = np.random.default_rng(0).permutation(30)
     groups = np.split(order, [8, 16, 24])
-    found = [batch[:, 0, 0, 0].tolist() for batch in batches(paths, groups, 8)]
+    found = [batch[:, 0, 0, 0].tolist() for batch in batches(paths, groups, 8, upright=False)]
     assert found == [group.tolist() for group in groups]
 
 
@@ -112,10 +112,10 @@ def test_processes_of_one_machine_share_its_cores(tmp_path, monkeypatch, process
     if processes:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    assert len(list(batches([tmp_path / "a.png"], [np.array([0])], 8))) == 1
+    assert len(list(batches([tmp_path / "a.png"], [np.array([0])], 8, upright=False))) == 1
     assert started == [threads]
 
 
 def test_an_error_in_a_thread_reaches_the_caller(tmp_path):
     with pytest.raises(DataError, match="gone"):
-        list(batches([tmp_path / "gone.png"], [np.array([0])], 8))
+        list(batches([tmp_path / "gone.png"], [np.array([0])], 8, upright=False))

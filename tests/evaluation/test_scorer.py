@@ -101,8 +101,28 @@ def test_ignored_pixels_do_not_count_as_background():
 def test_without_boxes_or_masks_their_metrics_are_absent():
     scorer = score(scored(truth=None))
     accuracies = {f"{name}{end}" for name in ("cls_top1", "cls_top5") for end in ("", "_low", "_high")}
-    assert scorer.metrics().keys() == {"images", "entropy"} | accuracies
+    assert scorer.metrics().keys() == {"images", "images_with_boxes", "entropy"} | accuracies
+    assert scorer.metrics()["images_with_boxes"] == 0
     assert scorer.curve() == {}
+
+
+def test_localization_is_that_of_the_images_with_boxes():
+    boxed = [scored("a"), scored("b", truth=(0, 0, 40, 40))]
+    some, alone = score(*boxed, scored("c", truth=None)), score(*boxed)
+    metrics, expected = some.metrics(), alone.metrics()
+    assert (metrics["images"], metrics["images_with_boxes"]) == (3, 2)
+    measured = [key for key in expected if "iou" in key or "max_box_acc" in key]
+    assert len(measured) > 10
+    assert {key: metrics[key] for key in measured} == {key: expected[key] for key in measured}
+    assert some.curve().keys() == alone.curve().keys()
+
+
+def test_masks_count_where_they_are():
+    mask = square_map(20, 30, 69, 79) > 0
+    some, alone = score(scored("a", mask=mask), scored("b")), score(scored("a", mask=mask))
+    assert some.metrics()["images_with_masks"] == 1
+    for name in ("pxap", "object_coverage", "background_share"):
+        assert some.metrics()[name] == alone.metrics()[name]
 
 
 def test_baselines_that_never_look_at_the_image():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,6 +196,8 @@ def test_a_link_to_params_is_replaced_and_not_written_through(record, project, t
 @pytest.mark.parametrize("name", ["data", "models", "dvc.lock", ".dvc/config.local", ".dvc/tmp"])
 def test_a_link_in_the_revision_where_the_pipeline_writes_is_refused(record, project, tmp_path, name):
     (tmp_path / "precious").mkdir()
+    if (project / name).is_dir():
+        shutil.rmtree(project / name)
     (project / name).symlink_to(tmp_path / "precious")
     git(project, "add", "--force", name)
     linked = commit(project)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -247,6 +248,8 @@ def test_outputs_that_are_links_stay_the_checkouts_alone(project, tmp_path):
 @pytest.mark.parametrize("name", ["data", "dvc.lock", ".dvc/plots"])
 def test_links_where_a_run_writes_are_refused(project, tmp_path, name):
     (tmp_path / "disk").mkdir()
+    if (project / name).is_dir():
+        shutil.rmtree(project / name)
     (project / name).symlink_to(tmp_path / "disk")
     git(project, "add", "--force", name)
     with pytest.raises(UserError, match=rf"^{name} is a link, to {tmp_path}/disk"):

@@ -53,8 +53,23 @@ def test_each_metric_is_a_mean_of_these(table, metric, expected):
 
 
 def test_without_boxes_only_classification_is_there(table):
-    found = scored(table(TABLE.assign(iou=[0.5, None, 0.2, 1.0])), ("gate.gt_known_iou50", "gate.cls_top1"))
+    rows = TABLE.assign(iou=None, center_gaussian_iou=None, full_image_iou=None)
+    found = scored(table(rows), ("gate.gt_known_iou50", "gate.cls_top1"))
     assert list(found["values"]) == ["gate.cls_top1"]
+
+
+def test_localization_counts_the_images_with_boxes(table):
+    without = TABLE.index[TABLE["split"] == "gate"][0]
+    rows = TABLE.copy()
+    for name in ("iou", "center_gaussian_iou", "full_image_iou"):
+        rows.loc[without, name] = None
+    metrics = ("gate.gt_known_iou50", "gate.cls_top1")
+    whole, part = scored(table(TABLE), metrics), scored(table(rows), metrics)
+    assert part["values"]["gate.gt_known_iou50"].tolist() == whole["values"]["gate.gt_known_iou50"][1:].tolist()
+    assert part["values"]["gate.cls_top1"].tolist() == whole["values"]["gate.cls_top1"].tolist()
+    assert {k: v.tolist() for k, v in part["baselines"].items()} == {
+        k: v[1:].tolist() for k, v in whole["baselines"].items()
+    }
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_without_boxes_it_says_so(tmp_path, monkeypatch):
     write_run(tmp_path, boxes=False, masks=False)
     write_result()
     page = make()
-    assert "The test images have no boxes: there are no localization numbers." in page.text
+    assert "Localization on test is not measured: no image has boxes." in page.text
     assert "GT-known" not in page.text
     assert "Most confident" in page.text
     assert "discriminative part" not in page.text

@@ -46,7 +46,7 @@ def trials(tmp_path, monkeypatch, state):
     """A folder with parameters and a sweep over three values of λ."""
     folder = tmp_path / "project"
     (folder / "pipeline/data/sets").mkdir(parents=True)
-    (folder / "pipeline/data/sets/synthetic.py").touch()
+    (folder / "data/synthetic").mkdir(parents=True)
     (folder / "pipeline/code.py").write_text("first")
     (folder / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [pipeline/code.py, pipeline/data]}}")
     shutil.copy(ROOT / "params.yaml", folder)
@@ -237,7 +237,7 @@ def test_code_that_changes_between_two_trials_stops_the_sweep(trials, monkeypatc
 
 
 def test_inputs_are_checked_before_anything_runs(trials):
-    Path("pipeline/data/sets/synthetic.py").unlink()
+    Path("data/synthetic").rmdir()
     with pytest.raises(DataError, match=r"prepare\.root"):
         run()
     assert trials.ran == []

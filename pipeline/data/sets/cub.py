@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.data.lists import read_lines
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError
+from pipeline.params import PrepareParams
 
 _FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt")
 
@@ -24,12 +25,13 @@ def check_layout(root: Path) -> None:
         )
 
 
-def read_source(root: Path) -> Source:
+def read_source(settings: PrepareParams, _folder: Path) -> Source:
     """Read the annotation files; images are not opened.
 
     Raises:
         DataError: a file is missing, a line is malformed, or an image is not in all files.
     """
+    root = Path(settings.root)
     check_layout(root)
     paths, classes, splits, boxes, names = (_table(root / name) for name in _FILES)
     for other in _FILES[1:4]:

@@ -7,7 +7,6 @@ than the body, as reported for real images (Zhou et al., CVPR 2016; Choe et al.,
 of the body, part masks those of the part; objects lie anywhere, in many sizes, so that guessing the centre fails.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.source import Sample, Source
-from pipeline.files import write_bytes
+from pipeline.files import PREPARED, write_bytes
+from pipeline.params import PrepareParams
 
 #: Share of the images whose body (background) carries the texture (colour) of their own class; otherwise any class's.
 BODY_EVIDENCE = 0.8
@@ -40,27 +40,29 @@ class Scene:
     part: Mask
 
 
-def write_source(
-    folder: Path, root: Path, classes: int, per_class: Mapping[str, int], size: int, seed: int
-) -> Source:
-    """Draw all images and masks into ``folder``; the same seed gives the same files.
+def check_layout(_root: Path) -> None:
+    """There is nothing to look at: ``prepare`` draws everything."""
 
-    Args:
-        folder: where to write now.
-        root: where the files will lie once the stage is done; the source names this one.
-        per_class: split → images per class; the images of one do not depend on the others.
-        size: side of the images in pixels.
+
+def read_source(settings: PrepareParams, folder: Path) -> Source:
+    """Draw all images and masks into ``folder``; the same settings give the same files.
+
+    The images of one split do not depend on how many another has. As they cost nothing, those of gate are drawn
+    besides, so that a gate takes none from training.
     """
+    s, seed = settings.synthetic, settings.seed
+    gate = round(settings.gate_fraction * s.train_per_class)
+    classes, size = s.classes, s.image_size
     for kind in ("images", "masks", "parts"):
         (folder / kind).mkdir()
     samples = []
-    for split, images in per_class.items():
+    for split, images in (("train", s.train_per_class), ("test", s.test_per_class), ("gate", gate)):
         for number in range(classes * images):
             label = number % classes
             rng = np.random.default_rng([seed, STREAMS[split], number])
             scene = draw_scene(rng, label, classes, size)
             samples.append(_write(folder, f"{split}_{number:05d}", split, label, scene))
-    return Source(root, tuple(f"class_{label:02d}" for label in range(classes)), samples)
+    return Source(PREPARED, tuple(f"class_{label:02d}" for label in range(classes)), samples)
 
 
 def _write(folder: Path, name: str, split: str, label: int, scene: Scene) -> Sample:

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.sets.cub import read_source
+from pipeline.data.sets import cub
 from pipeline.errors import DataError
 from tests.data.make_cub import CLASSES, write_cub
+from tests.data.settings import prepare_settings
 
 REAL = Path(__file__).parents[4] / "shared/data/cub20/CUB_200_2011"
+
+
+def read_source(root):
+    return cub.read_source(prepare_settings(root), Path())
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.data.sets.synthetic import draw_scene, tight_box, write_source
+from pipeline.data.sets.synthetic import draw_scene, read_source, tight_box
+from tests.data.settings import prepare_settings
 
 
 def scenes(count=60, classes=6, size=96):
@@ -29,11 +30,16 @@ def test_tight_box_by_hand():
     assert tight_box(mask) == (2, 1, 4, 2)
 
 
+def settings(seed=0, gate_fraction=0.0):
+    few = {"classes": 2, "train_per_class": 2, "test_per_class": 1, "image_size": 48}
+    return prepare_settings(seed=seed, gate_fraction=gate_fraction, synthetic=few)
+
+
 def test_the_same_seed_draws_the_same_files(tmp_path):
     contents = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         (tmp_path / name).mkdir()
-        source = write_source(tmp_path / name, tmp_path, 2, {"train": 2, "test": 1}, 48, seed)
+        source = read_source(settings(seed), tmp_path / name)
         assert [sample.split for sample in source.samples] == ["train"] * 4 + ["test"] * 2
         contents.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.png")})
     assert contents[0] == contents[1]
@@ -41,15 +47,15 @@ def test_the_same_seed_draws_the_same_files(tmp_path):
 
 
 def test_no_two_splits_share_an_image(tmp_path):
-    write_source(tmp_path, tmp_path, 2, dict.fromkeys(("train", "gate", "test"), 2), 48, 0)
+    read_source(settings(gate_fraction=0.5), tmp_path)
     images = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
-    assert len(set(images)) == len(images) == 12
+    assert len(set(images)) == len(images) == 8
 
 
 def test_masks_and_boxes_agree(tmp_path):
     import cv2
 
-    source = write_source(tmp_path, tmp_path, 2, {"train": 2, "test": 1}, 48, 0)
+    source = read_source(settings(), tmp_path)
     for sample in source.samples:
         mask = cv2.imread(str(tmp_path / sample.mask), cv2.IMREAD_GRAYSCALE) > 127
         assert sample.boxes == (tight_box(mask),)
