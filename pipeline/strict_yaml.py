@@ -18,6 +18,8 @@ from pipeline.errors import ParamsError
 
 #: Far above what any file of settings needs; with them a file is read in less than a second.
 MOST_CHARACTERS, MOST_VALUES, DEEPEST, LONGEST_KEY = 200_000, 5_000, 20, 100
+#: The same of files that other programs wrote.
+MOST_FOREIGN, DEEPEST_FOREIGN = 2_000_000, 50
 #: Numbers and words that are the same in YAML 1.1, 1.2 and JSON, but for 1e-4, which DVC takes for a number too.
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
           "null": None, "Null": None, "NULL": None, "~": None, "": None}  # fmt: skip
@@ -54,6 +56,43 @@ def read_yaml(text: str | bytes, source: str) -> Any:
     if not _equal(value, elsewhere):
         raise ParamsError(f"{source} is read differently by YAML 1.1 and 1.2; write texts in quotes, on one line.")
     return value
+
+
+def read_plain(text: str) -> Any:
+    """The value of a YAML text that another program wrote, as DVC does its lock file: what JSON has, and nothing else.
+
+    Raises:
+        ValueError: it is not YAML, or is too large or too deep, or has dates, binary data, or keys that are not texts.
+    """
+    if len(text) > MOST_FOREIGN:
+        raise ValueError(f"{len(text):,} characters; at most {MOST_FOREIGN:,} are read")
+    try:
+        value = yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError(f"more than {DEEPEST_FOREIGN} levels are not read") from None
+    except (*_BROKEN, AttributeError) as error:
+        raise ValueError(shorten(" ".join(str(error).split()) or type(error).__name__, 500)) from None
+    _check_plain(value)
+    return value
+
+
+def _check_plain(value: Any) -> None:
+    """Aliases are followed each time, as whoever writes the value out would follow them."""
+    pending, seen = [(value, "", 0)], 0
+    while pending:
+        node, place, depth = pending.pop()
+        seen += 1
+        if seen > MOST_FOREIGN or depth > DEEPEST_FOREIGN:
+            limit = f"{MOST_FOREIGN:,} values" if seen > MOST_FOREIGN else f"{DEEPEST_FOREIGN} levels"
+            raise ValueError(f"{shorten(place)}: more than {limit} are not read")
+        if isinstance(node, dict):
+            if odd := [key for key in node if not isinstance(key, str)]:
+                raise ValueError(f"{shorten(place or 'its content')}: {shorten(repr(odd[0]))} is not a text, and a key")
+            pending += [(item, f"{place}.{key}".removeprefix("."), depth + 1) for key, item in node.items()]
+        elif isinstance(node, list):
+            pending += [(item, f"{place}.{number}".removeprefix("."), depth + 1) for number, item in enumerate(node)]
+        elif not isinstance(node, str | int | float | None) or (isinstance(node, int) and node.bit_length() > 128):
+            raise ValueError(f"{shorten(place)}: {shorten(repr(node))} is not a text, a number, true, false or null")
 
 
 def is_plain(text: str) -> bool:

@@ -18,7 +18,7 @@ from pipeline.execution.publish import default_remote
 from pipeline.execution.workspace import clone, configure, link_shared, relative_paths
 from pipeline.files import MODELS, RECORD, write_bytes
 from pipeline.params import PARAMS_FILE
-from pipeline.system.dvc import LOCK, Stages, dvc, outputs, read_lock, read_stages
+from pipeline.system.dvc import LOCK, Stages, dvc, outputs, read_stages
 from pipeline.system.git import GitError, commit_of, git, toplevel
 from pipeline.tracking import recorded, server
 from pipeline.tracking.provenance import SOURCES, file_md5
@@ -54,7 +54,7 @@ def checkout_run(run_id: str, folder: Path) -> dict[str, Any]:
         commit = _commit(checkout, run)
         kept = _fetch_record(client, run, Path(fetched))
         patch = kept.get(PATCH)
-        params, lock = _params(run_id, kept[str(PARAMS_FILE)], checkout), read_lock(kept[str(LOCK)])
+        params, lock = _params(run_id, kept[str(PARAMS_FILE)], checkout), recorded.lock(run_id, kept[str(LOCK)])
         recorded.check_lock(lock, folder)
         with _as_before(folder), _emptied(folder):
             clone(checkout, folder, commit)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.promotion.rule import Contender
-from pipeline.system.dvc import read_lock
 from pipeline.tracking import recorded
 from pipeline.tracking.registry import artifact_names, fetch
 
@@ -126,7 +125,8 @@ def _protocol(client: Any, run: Any, folder: Path) -> str:
     lock, code = "provenance/dvc.lock", {}
     known = run.data.tags.get("wsol.key_source") == "dvc.lock"
     if known and lock in artifact_names(client, run.info.run_id, "provenance"):
-        code = _scoring_code(read_lock(fetch(client, run.info.run_id, lock, folder)).get("evaluate", {}))
+        file = fetch(client, run.info.run_id, lock, folder)
+        code = _scoring_code(recorded.lock(run.info.run_id, file).get("evaluate", {}))
     params = {key: value for key, value in run.data.params.items() if key.startswith("evaluate.")}
     return hashlib.sha256(json.dumps([params, code], sort_keys=True).encode()).hexdigest()[:32]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipeline.promotion.contenders import DATA_HASH
-from pipeline.promotion.rule import Comparison, Decision
+from pipeline.promotion.rule import Decision
 from pipeline.tracking import recorded
 from pipeline.tracking.registry import artifact_names, download
 from pipeline.tracking.runs import MODEL_HASH
@@ -35,9 +37,7 @@ def read_decision(client: Any, run: Any) -> Decision | None:
     with TemporaryDirectory() as folder:
         file = download(client, run.info.run_id, DECISION, Path(folder))
         with recorded.reading(run.info.run_id, DECISION):
-            kept = json.loads(file.read_text())
-            comparisons = tuple(Comparison(**row) for row in kept["comparisons"])
-            return Decision(kept["verdict"], kept["reason"], comparisons, kept.get("look"))
+            return TypeAdapter(Decision).validate_json(file.read_bytes())
 
 
 def tag_decision(client: Any, run: Any, decision: Decision) -> None:

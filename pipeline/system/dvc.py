@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.strict_yaml import read_plain
 from pipeline.system.environment import environment
 
 PIPELINE = Path("dvc.yaml")
@@ -30,6 +30,8 @@ class _LockEntry(BaseModel):
 
     deps: list[_Path] = []
     outs: list[_Path] = []
+    metrics: list[_Path] = []
+    plots: list[_Path] = []
 
 
 class _Lock(BaseModel):
@@ -52,7 +54,7 @@ class _Pipeline(BaseModel):
 class Holder(BaseModel):
     """A process that reads or writes a path, as DVC notes it."""
 
-    pid: int
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
     cmd: str
 
 
@@ -94,15 +96,31 @@ def read_lock(path: Path = LOCK) -> Stages:
     return _stages(path, _Lock, "a lock file of DVC") if path.exists() else {}
 
 
+def parse_lock(text: str) -> Stages:
+    """The same of the text of a file.
+
+    Raises:
+        ValueError: it is not that of a lock file of DVC.
+    """
+    return _parse(text, _Lock)
+
+
 def _stages(path: Path, model: type[BaseModel], kind: str) -> Stages:
     text = _text(path, kind)
     try:
-        tree = yaml.safe_load(text)
-        if tree is None and model is _Lock:
-            return {}
+        return _parse(text, model)
+    except ValueError as error:
+        raise UserError(f"{path.absolute()} is not {kind}: {error}. {_way_out(path)}") from None
+
+
+def _parse(text: str, model: type[BaseModel]) -> Stages:
+    tree = read_plain(text)
+    if tree is None and model is _Lock:
+        return {}
+    try:
         model.model_validate(tree)
-    except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{path.absolute()} is not {kind}: {_reason(error)}. {_way_out(path)}") from None
+    except ValidationError as error:
+        raise ValueError(_reason(error)) from None
     return dict(tree["stages"])
 
 
@@ -183,7 +201,7 @@ def path_locks(path: Path = RWLOCK) -> list[Holder]:
         return []
     try:
         locks = _PathLocks.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path.absolute()} is damaged: {_reason(error)}. A process of DVC was killed while it wrote it, or it is "
             f"not DVC's. When no DVC runs in this folder, remove it: `rm {path}`, and run again."

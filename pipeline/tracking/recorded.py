@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from pipeline.errors import UserError
-from pipeline.system.dvc import Stages, outputs
+from pipeline.strict_yaml import read_plain
+from pipeline.system.dvc import Stages, outputs, parse_lock
 
 #: MLflow's own rule for ids of runs.
 RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}", re.ASCII)
@@ -111,12 +110,22 @@ def parameters(text: str) -> dict[str, Any]:
         UserError: it is not a mapping in YAML.
     """
     try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"the run's params.yaml is not YAML: {' '.join(str(error).split())}") from None
+        tree = read_plain(text)
+    except ValueError as error:
+        raise UserError(f"the run's params.yaml is not YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError("the run's params.yaml is not a mapping of keys to values.")
     return tree
+
+
+def lock(run: str, file: Path) -> Stages:
+    """The entries of a recorded dvc.lock, by stage.
+
+    Raises:
+        UserError: it is not a lock file of DVC.
+    """
+    with reading(run, "provenance/dvc.lock"):
+        return parse_lock(file.read_text())
 
 
 @contextmanager

@@ -54,6 +54,33 @@ def test_a_lock_file_of_another_kind_is_named_with_the_way_out(tmp_path, text, m
         read_lock(tmp_path / "dvc.lock")
 
 
+HOSTILE = {
+    "a date as a key": "stages: {train: {outs: [], 2001-01-01: x}}",
+    "a date as a value": "stages: {train: {params: {params.yaml: {a: 2001-01-01}}}}",
+    "keys of two types": "stages: {train: {params: {1: a, b: c}}}",
+    "deep nesting": "stages: {train: " + "[" * 5000 + "]" * 5000 + "}",
+    "aliases": "stages: {train: {params: " + "{a0: &a0 [x], " + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 30)}], " for n in range(1, 9)
+    ) + "}}}",
+    "itself": "stages: {train: {params: &a [*a]}}",
+    "binary data": "stages: {train: {params: !!binary aGk=}}",
+    "a number that nobody writes": "stages: {train: {params: 0x" + "f" * 9999 + "}}",
+    "a day that is not": "stages: {train: {params: 2001-99-99}}",
+    "a number as outputs": "stages: {train: {metrics: 5}}",
+    "a text as outputs": "stages: {train: {plots: a}}",
+    "size": "stages: {train: {params: " + "x" * 2_100_000 + "}}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("name", "read"), [("dvc.lock", read_lock), ("dvc.yaml", read_stages)])
+def test_hostile_files_are_refused_by_name(tmp_path, name, read, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{name} is not a (lock file|pipeline) of DVC") as refused:
+        read(tmp_path / name)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"stages: {a: {cmd: \x00}}"])
 def test_bytes_that_are_no_text_are_refused(tmp_path, content):
     (tmp_path / "dvc.yaml").write_bytes(content)
@@ -97,7 +124,17 @@ def test_the_processes_that_dvc_noted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"read": {"/x', "[]", "null", '{"read": {"/x": {"pid": 1}}}', '{"write": {"/": 3}}']
+    "text",
+    [
+        "",
+        "[" * 99_999,
+        '{"write": {"/": {"pid": -1, "cmd": ""}}}',
+        '{"read": {"/x',
+        "[]",
+        "null",
+        '{"read": {"/x": {"pid": 1}}}',
+        '{"write": {"/": 3}}',
+    ],
 )
 def test_damaged_notes_are_named_with_the_way_out(tmp_path, text):
     (tmp_path / "rwlock").write_text(text)
