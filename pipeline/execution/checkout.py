@@ -23,7 +23,7 @@ from pipeline.system.git import GitError, commit_of, git, toplevel
 from pipeline.tracking import recorded, server
 from pipeline.tracking.provenance import SOURCES, file_md5
 from pipeline.tracking.registry import MODEL_FOLDER, artifact_names, download, fetch, get_run
-from pipeline.tracking.runs import DIRTY, MODEL_RUN
+from pipeline.tracking.tags import COMMIT, DIRTY, MODEL_RUN, UNKNOWN
 
 PROVENANCE = "provenance"
 PATCH = "uncommitted.patch"
@@ -79,8 +79,8 @@ def _check_free(folder: Path) -> None:
 
 def _commit(checkout: Path, run: Any) -> str:
     """The commit a run was made at, which must be in the checkout."""
-    commit = str(run.data.tags.get("wsol.git_commit", "unknown"))
-    if commit == "unknown":
+    commit = str(run.data.tags.get(COMMIT, UNKNOWN))
+    if commit == UNKNOWN:
         raise UserError(f"run {run.info.run_id} was tracked outside of Git: its code is not known.")
     try:
         return commit_of(checkout, recorded.commit(commit))

@@ -10,9 +10,7 @@ from pipeline.system.dvc import LOCK, dvc
 from pipeline.tracking import server
 from pipeline.tracking.provenance import Result, read_result
 from pipeline.tracking.registry import find_run
-
-#: The remote that has the files of a run.
-PUBLISHED = "wsol.published"
+from pipeline.tracking.tags import PUBLISHED
 
 
 def publish() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pipeline.system.state import state_folder
 from pipeline.tracking import server
 from pipeline.tracking.provenance import read_result
 from pipeline.tracking.registry import Alias, ChampionChanged, Registry, find_run, get_run
-from pipeline.tracking.runs import RUN_KEY
+from pipeline.tracking.tags import RUN_KEY
 
 Approval = Literal["none", "Approve", "Reject"]
 #: How often a decision is made again because another run became champion meanwhile.

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pipeline.promotion.rule import Contender
 from pipeline.tracking import recorded
 from pipeline.tracking.registry import artifact_names, fetch
+from pipeline.tracking.tags import DATA_HASH, KEY_SOURCE, UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DATA_HASH = "wsol.data_hash"
 #: Boxes of no image in particular, by what they are called: their overlaps in the table.
 BLIND_BOXES = {"a centred Gaussian": "center_gaussian_iou", "the full image": "full_image_iou"}
 #: Code that decides what an image scores, as `dvc.lock` names it; helpers for files and tables cannot change that.
@@ -35,7 +35,7 @@ def tracked_contender(client: Any, run: Any, metrics: tuple[str, ...]) -> Conten
     with TemporaryDirectory() as folder:
         return Contender(
             run_id=run.info.run_id,
-            data_hash="" if data == "unknown" else data,
+            data_hash="" if data == UNKNOWN else data,
             protocol=_protocol(client, run, Path(folder)),
             **_recorded_scores(client, run, metrics, Path(folder)),
         )
@@ -123,7 +123,7 @@ def recorded_params(client: Any, run: Any) -> dict[str, Any]:
 def _protocol(client: Any, run: Any, folder: Path) -> str:
     """Stands for the parameters of evaluate and the code that scores; the code is unknown where no lock was kept."""
     lock, code = "provenance/dvc.lock", {}
-    known = run.data.tags.get("wsol.key_source") == "dvc.lock"
+    known = run.data.tags.get(KEY_SOURCE) == "dvc.lock"
     if known and lock in artifact_names(client, run.info.run_id, "provenance"):
         file = fetch(client, run.info.run_id, lock, folder)
         code = _scoring_code(recorded.lock(run.info.run_id, file).get("evaluate", {}))

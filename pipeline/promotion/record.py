@@ -13,16 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline.promotion.contenders import DATA_HASH
 from pipeline.promotion.rule import Decision
 from pipeline.tracking import recorded
 from pipeline.tracking.registry import artifact_names, download
-from pipeline.tracking.runs import MODEL_HASH
+from pipeline.tracking.tags import COMMIT, DATA_HASH, MODEL_HASH, REASON, VERDICT
 
 #: Where a run's decision lies among its artifacts.
 DECISION = "promotion/promotion.json"
-VERDICT = "wsol.promotion"
-REASON = "wsol.promotion_reason"
 
 
 def write_decision(client: Any, run: Any, decision: Decision) -> None:
@@ -60,7 +57,7 @@ def version_facts(run: Any, decision: Decision) -> dict[str, str]:
         "threshold": str(run.data.metrics.get("threshold", "")),
         MODEL_HASH: run.data.tags.get(MODEL_HASH, ""),
         DATA_HASH: run.data.tags.get(DATA_HASH, ""),
-        "wsol.git_commit": run.data.tags.get("wsol.git_commit", ""),
+        COMMIT: run.data.tags.get(COMMIT, ""),
     }
     scores = {found.metric: f"{found.challenger:.4f}" for found in decision.comparisons}
     return {key: value for key, value in (named | scores).items() if value}

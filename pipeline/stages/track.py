@@ -24,15 +24,13 @@ from pipeline.schemas import origin
 from pipeline.system.dvc import LOCK, PIPELINE
 from pipeline.system.git import GitError
 from pipeline.system.state import checkpoints_folder
+from pipeline.tracking import tags
 from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
-from pipeline.tracking.runs import DIRTY, Point, Row, open_row, training_points
+from pipeline.tracking.runs import Point, Row, open_row, training_points
 from pipeline.tracking.server import shown_tracking_uri
 
 #: Identifier of the Airflow run that this command belongs to.
-AIRFLOW_RUN = "WSOL_AIRFLOW_RUN"
-#: The tag that is set last: a row that has it has its provenance.
-COMMIT = "wsol.git_commit"
-UNKNOWN = "unknown"
+AIRFLOW_VARIABLE = "WSOL_AIRFLOW_RUN"
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -119,15 +117,15 @@ def _training_curves(history: pd.DataFrame) -> Iterator[Point]:
 
 def _log_provenance(row: Row, result: Result, params: Params, made_with: Params) -> None:
     """Once: how the working folder was when the result was new, whatever is changed or committed afterwards."""
-    if row.tags.get(COMMIT, UNKNOWN) != UNKNOWN:
+    if row.tags.get(tags.COMMIT, tags.UNKNOWN) != tags.UNKNOWN:
         return
     revision = _revision()
-    if COMMIT in row.tags and revision is None:
+    if tags.COMMIT in row.tags and revision is None:
         return
     # A lock file that does not describe the result would bring another one's files back.
     described = [LOCK, PIPELINE] if result.from_lock else [PIPELINE]
     with tempfile.TemporaryDirectory() as folder:
-        if COMMIT not in row.tags:
+        if tags.COMMIT not in row.tags:
             row.log_files([path for path in described if path.exists()], "provenance")
             row.log_files([_params_file(Path(folder), params, made_with)], "provenance")
         if revision and revision.patch:
@@ -158,21 +156,21 @@ def _revision() -> Revision | None:
 
 
 def _provenance(result: Result, revision: Revision | None) -> dict[str, str]:
-    tags = {
-        COMMIT: revision.commit if revision else UNKNOWN,
-        DIRTY: str(bool(revision.patch)).lower() if revision else UNKNOWN,
-        "wsol.data_hash": result.data_hash or UNKNOWN,
-        "wsol.key_source": "dvc.lock" if result.from_lock else "files",
-        "mlflow.source.git.commit": revision.commit if revision else "",
-        "mlflow.source.name": "python -m pipeline track",
-        "wsol.airflow_run": os.environ.get(AIRFLOW_RUN, ""),
+    facts = {
+        tags.COMMIT: revision.commit if revision else tags.UNKNOWN,
+        tags.DIRTY: str(bool(revision.patch)).lower() if revision else tags.UNKNOWN,
+        tags.DATA_HASH: result.data_hash or tags.UNKNOWN,
+        tags.KEY_SOURCE: "dvc.lock" if result.from_lock else "files",
+        tags.SOURCE_COMMIT: revision.commit if revision else "",
+        tags.SOURCE_NAME: "python -m pipeline track",
+        tags.AIRFLOW_RUN: os.environ.get(AIRFLOW_VARIABLE, ""),
     }
-    return {name: value for name, value in tags.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _facts(metrics: Mapping[str, Any], training: Training) -> dict[str, str]:
     """What is not a number."""
-    return {"wsol.train_device": training.device, "wsol.threshold_source": metrics["threshold_source"]}
+    return {tags.TRAIN_DEVICE: training.device, tags.THRESHOLD_SOURCE: metrics["threshold_source"]}
 
 
 def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -186,8 +184,8 @@ def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
         _origin(),
     ]
     return {
-        "mlflow.runName": f"λ={train.lambda_:g} τ={tau:.3g} {params.prepare.dataset} {train.backbone}",
-        "mlflow.note.content": "\n\n".join(paragraphs),
+        tags.RUN_NAME: f"λ={train.lambda_:g} τ={tau:.3g} {params.prepare.dataset} {train.backbone}",
+        tags.NOTE: "\n\n".join(paragraphs),
     }
 
 
@@ -198,5 +196,5 @@ def _test_accuracies(test: Mapping[str, float]) -> list[str]:
 
 
 def _origin() -> str:
-    airflow_run = os.environ.get(AIRFLOW_RUN)
+    airflow_run = os.environ.get(AIRFLOW_VARIABLE)
     return f"Made in `{Path.cwd()}`" + (f" by Airflow run `{airflow_run}`." if airflow_run else ".")

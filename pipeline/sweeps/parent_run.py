@@ -5,10 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.tracking import server
-
-SWEEP_KEY = "wsol.sweep_key"
-#: By this tag MLflow nests runs.
-PARENT = "mlflow.parentRunId"
+from pipeline.tracking.tags import NOTE, PARENT, SWEEP_KEY
 
 
 class SweepRun:
@@ -52,7 +49,7 @@ class SweepRun:
                 self._client.log_metric(self.run_id, name, value, step=step)
             for file in files:
                 self._client.log_artifact(self.run_id, str(file))
-            self._client.set_tag(self.run_id, "mlflow.note.content", note)
+            self._client.set_tag(self.run_id, NOTE, note)
             self._client.set_terminated(self.run_id, "FINISHED")
 
     def stop(self, status: str) -> None:

@@ -18,12 +18,7 @@ from pipeline.tracking import server
 from pipeline.tracking.provenance import read_result
 from pipeline.tracking.registry import find_run, get_run
 from pipeline.tracking.runs import entry_command
-
-SWEEP_KEY = "wsol.sweep_key"
-#: By this tag MLflow nests runs.
-PARENT = "mlflow.parentRunId"
-#: Names the sweep that a run is the best of.
-BEST_OF = "wsol.best_of"
+from pipeline.tracking.tags import BEST_OF, BEST_RUN, NOTE, PARENT, SWEEP_KEY
 
 
 def open_sweep(name: str) -> dict[str, Any]:
@@ -115,9 +110,9 @@ def _table(ranked: Sequence[Any], metric: str) -> tuple[tuple[str, ...], list[tu
 def _record(client: Any, parent: Any, metric: str, best: Any, columns: Sequence[str], table: Sequence[Any]) -> None:
     run_id = parent.info.run_id
     lines = [columns, ["---"] * len(columns), *table]
-    client.set_tag(run_id, "mlflow.note.content", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    client.set_tag(run_id, NOTE, "\n".join(f"| {' | '.join(line)} |" for line in lines))
     client.log_text(run_id, _csv([columns, *table]), "ranking.csv")
-    client.set_tag(run_id, "wsol.best_run", best.info.run_id)
+    client.set_tag(run_id, BEST_RUN, best.info.run_id)
     for name in (metric, metric.replace("val/", "test/")):
         if name in best.data.metrics:
             client.log_metric(run_id, f"best/{name}", best.data.metrics[name])

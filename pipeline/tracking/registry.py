@@ -16,14 +16,9 @@ from pipeline.errors import TransientError, UserError
 from pipeline.system.locks import exclusive_lock
 from pipeline.system.state import state_folder
 from pipeline.tracking import recorded, server
-from pipeline.tracking.runs import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
+from pipeline.tracking.tags import LOOK, MODEL_HASH, MODEL_RUN, ROLLED_BACK, RUN_KEY, TRAIN_KEY
 
 Alias = Literal["champion", "previous", "challenger"]
-#: Of a version whose time as champion was ended by a rollback: the version it gave way to.
-ROLLED_BACK = "wsol.rolled_back"
-#: With a run and a metric: which look at a champion the run's comparison was. A tag of the champion's version; of the
-#: registered model where there was no champion.
-LOOK = "wsol.look."
 MODEL_FOLDER = "model"
 
 

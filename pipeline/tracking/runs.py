@@ -13,17 +13,11 @@ from typing import Any, NamedTuple
 
 from pipeline import console
 from pipeline.tracking import server
+from pipeline.tracking.tags import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
 
 #: What one request may hold (MLflow refuses more).
 METRICS_PER_BATCH = 1000
 ENTRIES_PER_BATCH = 100
-
-TRAIN_KEY = "wsol.train_key"
-RUN_KEY = "wsol.run_key"
-MODEL_HASH = "wsol.model_hash"
-MODEL_RUN = "wsol.model_run"
-#: "true" where the code or the parameters of a result differ from its commit.
-DIRTY = "wsol.dirty"
 
 
 def entry_command(run_id: str) -> str:

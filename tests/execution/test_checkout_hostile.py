@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 from pipeline.execution import checkout
 from pipeline.execution.checkout import checkout_run
 from pipeline.tracking.registry import download
-from pipeline.tracking.runs import RUN_KEY
 from pipeline.tracking.server import experiment_id
+from pipeline.tracking.tags import RUN_KEY
 from tests.tiny_project import commit, git, make_project
 
 HASH = "0123456789abcdef" * 2
