@@ -12,12 +12,15 @@ from pipeline.params import load_params
 
 ROOT = Path(__file__).parents[1]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-#: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, streaming, and
-#: the checked reader of DVC's files.
+#: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, locks,
+#: streaming, and the checked reader of DVC's files.
 WITHOUT_EFFECT = {
     Path("pipeline", name)
-    for name in ("console.py", "errors.py", "params.py", "system/dvc.py", "system/state.py", "tracking/runs.py")
-}
+    for name in (
+        "console.py", "errors.py", "params.py", "system/dvc.py", "system/locks.py", "system/state.py",
+        "tracking/runs.py",
+    )
+}  # fmt: skip
 
 
 #: Packages whose modules are found by their names, all of them.

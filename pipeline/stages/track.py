@@ -8,6 +8,7 @@ later and the row is completed.
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 import yaml
 
 from pipeline import console
-from pipeline.errors import UserError
+from pipeline.errors import TransientError, UserError
 from pipeline.files import BOXES, CAMS, EVALUATED_SPLITS, METRICS, MODELS, PREPARED, RECORD, REPORT
 from pipeline.params import PARAMS_FILE, Params, replaced
 from pipeline.records import Inputs, Training
@@ -23,7 +24,8 @@ from pipeline.results import read_history, read_metrics, read_threshold_curve
 from pipeline.schemas import origin
 from pipeline.system.dvc import LOCK, PIPELINE
 from pipeline.system.git import GitError
-from pipeline.system.state import checkpoints_folder
+from pipeline.system.locks import exclusive_lock
+from pipeline.system.state import checkpoints_folder, training_lock
 from pipeline.tracking import tags
 from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
 from pipeline.tracking.runs import Point, Row, open_row, training_points
@@ -76,9 +78,10 @@ def _log_model_file(row: Row) -> None:
 
 
 def _remove_checkpoints(train_key: str) -> None:
-    """DVC has the model by now, so nobody goes on from there."""
-    for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
-        path.unlink(missing_ok=True)
+    """DVC has the model by now, so nobody goes on from there but who trains the same at this moment."""
+    with suppress(TransientError), exclusive_lock(training_lock(train_key), "the same training"):
+        for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
+            path.unlink(missing_ok=True)
 
 
 def _scores(tree: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:

@@ -5,8 +5,10 @@ Metrics are streamed to MLflow while it trains; where no server answers, trainin
 starts itself as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from pipeline.models.pretrained import load_pretrained
 from pipeline.models.zoo import BACKBONES
 from pipeline.params import Params, TrainParams
 from pipeline.records import Inputs, write_record, write_sealed
+from pipeline.system.locks import exclusive_lock, is_held
+from pipeline.system.state import training_lock
 from pipeline.tracking.runs import LiveRun, live_run
 from pipeline.training.checkpoint import Checkpoint, train_key
 from pipeline.training.distributed import process_group, rank
@@ -52,7 +56,7 @@ def run(params: Params) -> dict[str, Any]:
     if rank() != 0:
         console.silence()
     console.say(f"{settings.backbone} on {_device_name()}, λ = {settings.lambda_:g} ({settings.regularizer})")
-    with process_group():
+    with _training_to_itself(key), process_group():
         if rank() != 0:
             _train(params, dataset, key, LiveRun())
             return {}
@@ -63,6 +67,18 @@ def run(params: Params) -> dict[str, Any]:
     # Of adversarial erasing the first network classifies.
     last = trainings[0].history[-1]
     return {"epochs": sum(len(t.history) for t in trainings), "val_accuracy": round(last["val_accuracy"], 2)}
+
+
+def _training_to_itself(key: str) -> AbstractContextManager[object]:
+    """Of workspaces that train the same one is at work; the others then go on from its checkpoint, which is finished.
+
+    Of several processes that train together the first one holds the lock.
+    """
+    if rank() != 0:
+        return nullcontext()
+    if is_held(training_lock(key)):
+        console.say(f"the same training is at work elsewhere ({training_lock(key)} is held); waiting for it …")
+    return exclusive_lock(training_lock(key), "the same training", inf)
 
 
 def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[_Training]:

@@ -6,7 +6,11 @@ the same folder for a checkout and for every workspace made from it.
 
 import os
 import re
+import secrets
+from contextlib import suppress
 from pathlib import Path
+
+_ID = "state.id"
 
 
 def state_folder() -> Path:
@@ -19,6 +23,30 @@ def state_folder() -> Path:
 def checkpoints_folder() -> Path:
     """Where trainings leave what they go on from: ``KEY-NUMBER.pt``, until ``track`` has recorded their result."""
     return state_folder() / "checkpoints"
+
+
+def training_lock(train_key: str) -> Path:
+    """The lock of whoever trains this: workspaces that train the same share its checkpoint and its MLflow run."""
+    return checkpoints_folder() / f"{train_key}.lock"
+
+
+def state_id() -> str:
+    """What this state folder is known by, whatever it is mounted as; empty until a training has begun in it."""
+    file = state_folder() / _ID
+    return file.read_text(errors="replace").strip() if file.is_file() else ""
+
+
+def made_state_id() -> str:
+    """The same, made where there is none yet; of two that make it at once one wins."""
+    file = state_folder() / _ID
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{_ID}.{secrets.token_hex(4)}")
+        temporary.write_text(secrets.token_hex(16))
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+        temporary.unlink()
+    return state_id()
 
 
 def database_uri(path: Path) -> str:

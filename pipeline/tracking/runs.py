@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import console
+from pipeline.system.locks import is_held
+from pipeline.system.state import made_state_id, state_id, training_lock
 from pipeline.tracking import server
-from pipeline.tracking.tags import MODEL_HASH, MODEL_RUN, RUN_KEY, TRAIN_KEY
+from pipeline.tracking.tags import MODEL_HASH, MODEL_RUN, RUN_KEY, STATE, TRAIN_KEY
 
 #: What one request may hold (MLflow refuses more).
 METRICS_PER_BATCH = 1000
@@ -84,6 +86,9 @@ class LiveRun:
 def live_run(experiment: str, train_key: str) -> LiveRun:
     """Start streaming a training, or go on with the run of the same training that was stopped.
 
+    The caller holds :func:`pipeline.system.state.training_lock`, so that nobody who shares this state folder is at it.
+    A run that streams from another state folder is left alone: nobody here knows whether that training has ended.
+
     Without mlflow, or with a server that does not answer within seconds, it warns and returns a run that logs
     nothing: ``track`` logs the curves from ``models/history.csv`` later.
     """
@@ -91,12 +96,14 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
         with server.patience(*server.LIVE_PATIENCE):
             client = server.client()
             experiment_id = server.experiment_id(client, experiment)
-            run = _untracked_run(client, experiment_id, train_key)
+            home = made_state_id()
+            run = _untracked_run(client, experiment_id, train_key, running_from=home)
             if run is None:
-                tags = {TRAIN_KEY: train_key}
+                tags = {TRAIN_KEY: train_key, STATE: home}
                 run = client.create_run(experiment_id, tags=tags, run_name=f"training {train_key[:8]}")
                 return LiveRun(client, run.info.run_id)
             client.update_run(run.info.run_id, status="RUNNING")
+            client.set_tag(run.info.run_id, STATE, home)
             return LiveRun(client, run.info.run_id, _logged_steps(client, run))
     except Exception as error:  # as above
         _warn_not_streaming(error)
@@ -193,7 +200,9 @@ def open_row(experiment: str, run_key: str, train_key: str) -> Iterator[Row]:
 
 def _row(client: Any, experiment_id: str, run_key: str, train_key: str) -> Row:
     same_result = _runs_tagged(client, experiment_id, RUN_KEY, run_key)
-    streamed = _untracked_run(client, experiment_id, train_key)
+    # What still trains is its own: neither adopted, which would take its curves, nor deleted.
+    home = "" if is_held(training_lock(train_key)) else state_id()
+    streamed = _untracked_run(client, experiment_id, train_key, running_from=home)
     for run in same_result:
         if run.data.tags.get(TRAIN_KEY) == train_key:
             if streamed is not None:
@@ -214,9 +223,17 @@ def _runs_tagged(client: Any, experiment_id: str, tag: str, value: str) -> list[
     return list(client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'"))
 
 
-def _untracked_run(client: Any, experiment_id: str, train_key: str) -> Any | None:
+def _untracked_run(client: Any, experiment_id: str, train_key: str, running_from: str) -> Any | None:
+    """The newest run of a training without a result; one at work only where its state folder is that one, if any."""
     runs = _runs_tagged(client, experiment_id, TRAIN_KEY, train_key)
-    return next((run for run in runs if RUN_KEY not in run.data.tags), None)
+    untracked = [run for run in runs if RUN_KEY not in run.data.tags]
+    return next((run for run in untracked if _has_ended(run, running_from)), None)
+
+
+def _has_ended(run: Any, running_from: str) -> bool:
+    """Whether nobody streams to a run: it says so, or was killed in this state folder, where nobody trains it now."""
+    home = run.data.tags.get(STATE, "")
+    return run.info.status != "RUNNING" or bool(running_from and home == running_from)
 
 
 def _logged_steps(client: Any, run: Any) -> set[tuple[str, int]]:

@@ -2,6 +2,8 @@
 
 # Runs: identity.
 TRAIN_KEY = "wsol.train_key"
+#: The state folder that a training's checkpoint lies in.
+STATE = "wsol.state"
 RUN_KEY = "wsol.run_key"
 MODEL_HASH = "wsol.model_hash"
 #: The run that holds the model's files.

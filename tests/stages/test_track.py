@@ -15,6 +15,8 @@ from pipeline.files import CAMS, MODELS, REPORT
 from pipeline.params import load_params
 from pipeline.promotion.commands import promote
 from pipeline.stages import evaluate, track
+from pipeline.system.locks import exclusive_lock
+from pipeline.system.state import training_lock
 from pipeline.tracking.runs import live_run
 from pipeline.tracking.server import tracking_uri
 from tests.sample_result import (
@@ -70,8 +72,11 @@ def test_the_trainings_checkpoints_are_no_longer_needed(project, state):
     folder.mkdir()
     for name in (f"{TRAIN_KEY}-0.pt", f"{TRAIN_KEY}-1.pt", f"{'b' * 32}-0.pt"):
         (folder / name).touch()
+    with exclusive_lock(training_lock(TRAIN_KEY), "it"):  # somebody trains the same
+        track.run(load_params())
+    assert len(list(folder.glob("*.pt"))) == 3
     track.run(load_params())
-    assert [path.name for path in folder.iterdir()] == [f"{'b' * 32}-0.pt"]
+    assert [path.name for path in folder.glob("*.pt")] == [f"{'b' * 32}-0.pt"]
 
 
 def test_a_result_is_one_row_with_everything_in_it(project, monkeypatch):

@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -49,6 +50,67 @@ def test_a_killed_training_goes_on_in_its_run_without_repeating_points(state):
         live.log({"loss": 0.5}, 3)
     (run,) = runs()
     assert history(run.info.run_id, "train/loss") == [(1, 2.0), (2, 1.0), (3, 0.5)]
+
+
+STREAM = """\
+import sys
+from pipeline.system.locks import exclusive_lock
+from pipeline.system.state import training_lock
+from pipeline.tracking.runs import live_run
+with exclusive_lock(training_lock("a"), "it"), live_run("wsol", "a") as live:
+    live.log({"loss": 2.0}, 1)
+    print("streams", flush=True)
+    sys.stdin.readline()
+    live.log({"loss": 1.0}, 2)
+"""
+
+
+@pytest.fixture
+def training(state):
+    """Start a process that trains the same, streams, and goes on when a line is written to it."""
+    started = []
+
+    def start(folder=state):
+        process = subprocess.Popen(
+            [sys.executable, "-c", STREAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"WSOL_STATE": str(folder), "MLFLOW_TRACKING_URI": tracking_uri()}, cwd=REPOSITORY,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline() == "streams\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_run_of_a_training_at_work_is_neither_adopted_nor_deleted(training, state, tmp_path, elsewhere):
+    with open_row("wsol", "result", "a") as row:
+        first = row.run_id
+    process = training(tmp_path / "other" if elsewhere else state)
+    (streaming,) = (run.info.run_id for run in runs() if run.info.run_id != first)
+    for result in ("result", "another"):
+        with open_row("wsol", result, "a") as row:
+            assert row.run_id != streaming
+    if elsewhere:
+        with live_run("wsol", "a"):
+            pass
+    process.communicate("\n")
+    assert process.returncode == 0
+    assert history(streaming, "train/loss") == [(1, 2.0), (2, 1.0)]
+    assert MlflowClient(tracking_uri()).get_run(streaming).info.lifecycle_stage == "active"
+
+
+def test_the_run_of_a_killed_training_is_adopted(training, state):
+    process = training()
+    process.kill()
+    process.wait()
+    with open_row("wsol", "result", "a"):
+        pass
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
 
 
 def test_another_training_has_another_run(state):
