@@ -48,6 +48,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "pipeline", folder / "pipeline")
     shutil.copytree(ROOT / "presets", folder / "presets")
+    shutil.copytree(ROOT / "data/synthetic", folder / "data/synthetic")
     shutil.copy2(ROOT / "dvc.yaml", folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WSOL_STATE", str(tmp_path / "state"))

@@ -54,8 +54,20 @@ def client() -> Any:
     uri = tracking_uri()
     if not uri.startswith("sqlite:///"):
         return mlflow.MlflowClient(uri)
-    with _database_to_oneself(_database_file(uri)):
+    with _database_to_oneself(path := _database_file(uri)):
+        if not path.stat().st_size:
+            _create_database(path)
         return mlflow.MlflowClient(uri)
+
+
+def _create_database(path: Path) -> None:
+    """Beside its place, then in it: MLflow cannot go on with tables whose making was interrupted."""
+    import mlflow
+
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    mlflow.MlflowClient(database_uri(new)).search_experiments(max_results=1)
+    new.replace(path)
 
 
 def _database_file(uri: str) -> Path:

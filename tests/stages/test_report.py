@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.files import METRICS, REPORT
 from pipeline.params import load_params
+from pipeline.schemas import origin
 from pipeline.stages import report
 from tests.sample_result import write_params, write_result, write_run
 
@@ -87,7 +88,7 @@ def test_the_numbers_are_those_of_metrics(project):
     text = make().text
     for name, label in (("gt_known_iou50", "GT-known"), ("center_gaussian_max_box_acc_iou50", "Centred Gaussian")):
         assert f"{label} {metrics['test'][name]:.1f}" in text
-    assert f"τ = {metrics['threshold']:.3g} (chosen on val)" in text
+    assert f"τ = {metrics['threshold']:.3g} ({origin(metrics)})" in text
 
 
 def test_the_gallery_shows_each_group_with_boxes_and_captions(project):

@@ -53,6 +53,9 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
         )
         for image, path in paths.items()
     ]
+    if not any(sample.split == "test" for sample in samples):
+        # Its own split is the protocol: none is set aside in its place.
+        raise DataError(f"{root / 'train_test_split.txt'}: split test has no image. Take the archive's own file.")
     return Source(root, tuple(names.values()), samples)
 
 
