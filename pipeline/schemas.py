@@ -21,6 +21,13 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="allow")
 
 
+class MaskValueFacts(Facts):
+    """What the values in mask files mean: see ``pipeline.data.masks``."""
+
+    objects: list[int] = Field(default_factory=list)
+    ignored: list[int] = Field(default_factory=list)
+
+
 class DatasetFacts(Facts):
     """``data/prepared/dataset.json``."""
 
@@ -30,6 +37,7 @@ class DatasetFacts(Facts):
     images: dict[str, int]
     equal_images: dict[str, Any] = Field(default_factory=dict)
     upright: bool = False
+    mask_values: MaskValueFacts = Field(default_factory=MaskValueFacts)
 
 
 class Threshold(Facts):
@@ -78,10 +86,10 @@ def parse_json(content: bytes, schema: Any) -> Any:
 
 
 #: Kinds of the columns of a table; those with a question mark may be null.
-Kind = Literal["text", "text?", "integer", "number", "number?", "integers", "numbers", "boxes"]
+Kind = Literal["text", "text?", "integer", "number", "number?", "texts", "integers", "numbers", "boxes"]
 MANIFEST: Mapping[str, Kind] = {
     "image_id": "text", "path": "text", "split": "text", "labels": "integers", "width": "integer", "height": "integer",
-    "boxes": "boxes", "mask": "text?", "ignore_mask": "text?", "part_mask": "text?",
+    "boxes": "boxes", "masks": "texts", "ignore_mask": "text?", "part_mask": "text?",
 }  # fmt: skip
 PREDICTIONS: Mapping[str, Kind] = {
     "image_id": "text", "split": "text", "predicted": "text", "score": "number", "box": "numbers",
@@ -114,6 +122,7 @@ def _problem(column: "pa.ChunkedArray", kind: Kind) -> str:
     """What keeps a column from being of a kind; empty where it is."""
     types: Mapping[str, Callable[[pa.DataType], bool]] = {
         "text": _is_text, "integer": _is_integer, "number": _is_number,
+        "texts": lambda one: _is_list(one, _is_text),
         "integers": lambda one: _is_list(one, _is_integer),
         "numbers": lambda one: _is_list(one, _is_number),
         "boxes": lambda one: _is_list(one, lambda inner: _is_list(inner, _is_number)),

@@ -139,7 +139,7 @@ def _row(folder: Path, split: str, i: int, rng: Any, boxes: bool, masks: bool) -
         "width": WIDTH,
         "height": HEIGHT,
         "boxes": [box] if boxes else [],
-        "mask": f"{name}_mask.png" if masks else None,
+        "masks": [f"{name}_mask.png"] if masks else [],
         "ignore_mask": None,
         "part_mask": f"{name}_part.png" if masks else None,
     }

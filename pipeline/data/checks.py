@@ -6,14 +6,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.frames import View, alike
 from pipeline.data.images import decode, read_file
+from pipeline.data.mask_files import extent, split_values
+from pipeline.data.masks import Masks, MaskValues
 from pipeline.data.names import path_flaw, shown, similar
 from pipeline.data.orientation import UPRIGHT, orientation
 from pipeline.data.source import NOT_READ, Box, Problem, Sample, Source
@@ -78,42 +79,60 @@ def _try_inspect(source: Source, sample: Sample) -> tuple[Inspected | None, list
     """The image where it can be used, and what of it cannot."""
     path = source.root / sample.path
     try:
-        data, pixels = _read(source.root, sample.path, cv2.IMREAD_COLOR)
+        data = _read(source.root, sample.path)
+        pixels = decode(data)
     except DataError as error:
         return None, [_problem(path, str(error))]
     view = View(pixels.shape[1], pixels.shape[0], orientation(data) if source.upright else UPRIGHT)
     digest = hashlib.sha256(data)
     content = digest.hexdigest()
-    sample, flaws = _with_masks(source.root, sample, view, digest)
+    sample, extent_of_masks, flaws = _with_masks(source, sample, view, digest)
     boxes, wrong = _checked_boxes(source.root, sample, view)
+    if source.boxes_from_masks and not sample.boxes and extent_of_masks:
+        boxes = [extent_of_masks]
     for box in boxes:
         digest.update(repr(box).encode())
     return Inspected(sample, *view.size, tuple(boxes), digest.hexdigest(), content), flaws + wrong
 
 
-def _read(root: Path, path: str, flags: int) -> tuple[bytes, NDArray[Any]]:
+def _read(root: Path, path: str) -> bytes:
     if flaw := path_flaw(path):
         raise DataError(flaw)
-    data = read_file(root / path)
-    return data, decode(data, flags)
+    return read_file(root / path)
 
 
-def _with_masks(root: Path, sample: Sample, view: View, digest: "hashlib._Hash") -> tuple[Sample, list[Problem]]:
-    """The sample with those of its masks that can be used, which the digest then contains."""
-    flaws = []
-    for kind in ("mask", "ignore_mask", "part_mask"):
-        if (path := getattr(sample, kind)) is None:
-            continue
+def _with_masks(
+    source: Source, sample: Sample, view: View, digest: "hashlib._Hash"
+) -> tuple[Sample, Box | None, list[Problem]]:
+    """The sample, without masks unless all can be used, which the digest then contains; and the extent of its object."""
+    extents, flaws = [], []
+    for path in sample.masks.paths:
+        values = source.mask_values if path in sample.masks.files else MaskValues()
         try:
-            data, pixels = _read(root, path, cv2.IMREAD_UNCHANGED)
-            size = (pixels.shape[1], pixels.shape[0])
-            if not alike(size, view.size):
-                raise DataError(f"a mask of {size[0]}×{size[1]} pixels for an image of {view.size[0]}×{view.size[1]}")
+            data = _read(source.root, path)
+            found = _extent_in(view, *split_values(data, values))
+            extents += [found] if found and path in sample.masks.files else []
             digest.update(data)
         except DataError as error:
-            flaws.append(replace(_problem(root / path, str(error)), consequence="mask left out"))
-            sample = replace(sample, **{kind: None})  # type: ignore[arg-type]
-    return sample, flaws
+            flaws.append(replace(_problem(source.root / path, str(error)), consequence="mask left out"))
+    if flaws:
+        return replace(sample, masks=Masks()), None, flaws
+    return sample, _around(extents) if extents else None, []
+
+
+def _extent_in(view: View, *pixels: NDArray[np.bool_]) -> Box | None:
+    """The box around all true pixels of masks of one size, in pixels of the image, which may be another size."""
+    size = (pixels[0].shape[1], pixels[0].shape[0])
+    if not alike(size, view.size):
+        raise DataError(f"a mask of {size[0]}×{size[1]} pixels for an image of {view.size[0]}×{view.size[1]}")
+    box = extent(pixels)
+    scale = (view.size[0] / size[0], view.size[1] / size[1])
+    return box and (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
+
+
+def _around(boxes: list[Box]) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
 def _problem(path: Path, reason: str) -> Problem:

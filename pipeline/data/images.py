@@ -1,4 +1,4 @@
-"""Images and masks from disk, in batches, decoded ahead by threads.
+"""Images from disk, in batches, decoded ahead by threads.
 
 OpenCV releases the interpreter's lock while it decodes and resizes, so threads keep all cores busy without the
 start-up time, copies and shared memory of worker processes, and the order of the batches never varies.
@@ -118,25 +118,6 @@ def read_image(path: Path, *, upright: bool) -> NDArray[np.uint8]:
         raise DataError(
             f"{path.absolute()} cannot be read as an image: {error}. Restore it and run prepare again."
         ) from None
-
-
-def read_mask(path: Path, size: int) -> NDArray[np.bool_]:
-    """``(size, size)``: nearest neighbour, foreground wherever a stored value is not zero; transparency does not count.
-
-    Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020, compare the grey values
-    0 to 255 with 0.5, not with half of 255: masks may hold 1 for the object, or the number of an instance. Converted
-    to 8 bits of grey first, such numbers would vanish in images of 16 bits or in colour.
-
-    Raises:
-        DataError: the file is missing or is not an image.
-    """
-    try:
-        stored = decode(read_file(path), cv2.IMREAD_UNCHANGED)
-    except DataError as error:
-        raise DataError(f"mask {path.absolute()} cannot be read: {error}. Restore it and run again.") from None
-    colours = stored.reshape(*stored.shape[:2], -1)[:, :, :3]
-    foreground = (colours != 0).any(axis=2).astype(np.uint8)
-    return np.asarray(cv2.resize(foreground, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def read_squashed(path: Path, size: int, *, upright: bool) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.data.masks import Masks, MaskValues
 from pipeline.errors import DataError, UserError
 from pipeline.files import EVALUATED_SPLITS, PREPARED, content, read_json, reading, write_json, write_parquet
 from pipeline.schemas import MANIFEST, DatasetFacts, parse_table
 
 #: Columns of ``manifest.parquet``, one row per image. Paths are relative to the image root; boxes are a list of
-#: ``[x0, y0, x1, y1]`` in pixels of the original image; mask paths may be null.
+#: ``[x0, y0, x1, y1]`` in pixels of the original image, masks a list of paths; the other mask paths may be null.
 COLUMNS = tuple(MANIFEST)
 SPLITS = ("train", *EVALUATED_SPLITS)
 
@@ -28,9 +29,7 @@ class ImageRow:
     width: int
     height: int
     boxes: NDArray[np.float64]
-    mask: str | None
-    ignore_mask: str | None
-    part_mask: str | None
+    masks: Masks
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Dataset:
         root: folder that the paths are relative to.
         content_hash: of all image files, masks and boxes.
         equal_images: images of the same content in several splits or with several labels, counted and named.
+        mask_values: what the values in mask files mean.
         upright: images are turned as their orientation tag says; sizes and boxes are those of the turned ones.
     """
 
@@ -52,6 +52,7 @@ class Dataset:
     content_hash: str
     equal_images: Mapping[str, Any] = field(default_factory=dict)
     upright: bool = False
+    mask_values: MaskValues = MaskValues()
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
@@ -80,6 +81,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         "content_hash": dataset.content_hash,
         "equal_images": dataset.equal_images,
         "upright": dataset.upright,
+        "mask_values": asdict(dataset.mask_values),
         "images": {split: int((dataset.rows["split"] == split).sum()) for split in SPLITS},
     }
     write_json(folder / "dataset.json", facts)
@@ -104,7 +106,15 @@ def read_dataset(folder: Path = PREPARED, root: Path | None = None, read: Callab
         raise DataError(
             f"image root {root.absolute()} does not exist; restore it, or set prepare.root and run prepare."
         )
-    return Dataset(rows, tuple(facts.classes), root, facts.content_hash, facts.equal_images, facts.upright)
+    return Dataset(
+        rows,
+        tuple(facts.classes),
+        root,
+        facts.content_hash,
+        facts.equal_images,
+        facts.upright,
+        MaskValues(tuple(facts.mask_values.objects), tuple(facts.mask_values.ignored)),
+    )
 
 
 def read_facts(folder: Path = PREPARED, read: Callable[[Path], bytes] = content) -> DatasetFacts:
@@ -135,9 +145,12 @@ def in_manifest_order(dataset: Dataset, split: str, shards: Iterable[dict[str, A
 
 
 def _image_row(row: "pd.Series[Any]") -> ImageRow:
-    own = {column.name: row[column.name] for column in fields(ImageRow)}
-    own["boxes"] = np.array([list(box) for box in row["boxes"]], np.float64).reshape(-1, 4)
-    own["labels"] = [int(label) for label in row["labels"]]
-    # Parquet gives missing texts back as NaN.
-    masks = {name: own[name] if isinstance(own[name], str) else None for name in ("mask", "ignore_mask", "part_mask")}
-    return ImageRow(**(own | masks))
+    return ImageRow(
+        path=row["path"],
+        labels=[int(label) for label in row["labels"]],
+        width=row["width"],
+        height=row["height"],
+        boxes=np.array([list(box) for box in row["boxes"]], np.float64).reshape(-1, 4),
+        # Parquet gives missing texts back as NaN.
+        masks=Masks(tuple(row["masks"]), *(row[k] if isinstance(row[k], str) else None for k in ("ignore_mask", "part_mask"))),
+    )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.data.masks import Masks, MaskValues
+
 Box = tuple[float, float, float, float]
 
 
@@ -21,9 +23,7 @@ class Sample:
     split: str
     labels: tuple[int, ...]
     boxes: tuple[Box, ...] = ()
-    mask: str | None = None
-    ignore_mask: str | None = None
-    part_mask: str | None = None
+    masks: Masks = Masks()
     frame: tuple[float, float] | None = None
 
 
@@ -54,6 +54,8 @@ class Source:
             has its own). Without any ``test``, one is set aside from train.
         upright: images are turned as their orientation tag says, as viewers and annotation tools show them; otherwise
             they are taken as stored, as the protocols of published data sets do.
+        mask_values: what the values in its mask files mean.
+        boxes_from_masks: an image without boxes has the extent of its object and of the ignored pixels, a border.
         problems: what was found in lists and annotations.
     """
 
@@ -61,4 +63,6 @@ class Source:
     classes: tuple[str, ...]
     samples: list[Sample] = field(repr=False)
     upright: bool = False
+    mask_values: MaskValues = MaskValues()
+    boxes_from_masks: bool = False
     problems: tuple[Problem, ...] = ()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.annotations import Annotated, read_annotations
+from pipeline.data.masks import Masks
 from pipeline.data.source import NOT_READ, Box, Problem, Sample
 from pipeline.errors import DataError
 
@@ -42,7 +43,7 @@ def add_truth(
     for sample in samples:
         boxes, frame, others = _boxes_of(sample, boxed.get(sample.path), classes)
         problems += [Problem(sample.path, f"{place}: {other}", NOT_READ) for other in others]
-        completed.append(replace(sample, mask=masks.get(sample.path), boxes=boxes, frame=frame))
+        completed.append(replace(sample, masks=masks.get(sample.path, Masks()), boxes=boxes, frame=frame))
     return completed, problems
 
 
@@ -102,19 +103,19 @@ def _wanted(name: str) -> Iterable[str]:
         yield f"{end}/"
 
 
-def _masks(files: Sequence[str], samples: Sequence[Sample]) -> tuple[dict[str, str], list[Problem]]:
+def _masks(files: Sequence[str], samples: Sequence[Sample]) -> tuple[dict[str, Masks], list[Problem]]:
     """The mask of each image that has one."""
     ends: dict[str, list[str]] = defaultdict(list)
     for sample in samples:
         for key in _keys(sample.path):
             ends[key].append(sample.path)
-    masks: dict[str, str] = {}
+    masks: dict[str, Masks] = {}
     problems = []
     for name in sorted(name for name in files if PurePosixPath(name).parts[0] == MASKS):
         inner = PurePosixPath(*PurePosixPath(name).parts[1:])
         owners = ends.get(f"{inner.with_suffix('')}/", [])
         if len(owners) == 1 and owners[0] not in masks:
-            masks[owners[0]] = name
+            masks[owners[0]] = Masks((name,))
         else:
             problems.append(Problem(name, "not the mask of any one image, by its name", NOT_READ))
     return masks, problems

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.images import read_mask
 from pipeline.data.lists import read_lines
+from pipeline.data.mask_files import read_masks
+from pipeline.data.masks import Masks, MaskValues
 from pipeline.data.names import path_flaw, similar
 from pipeline.errors import DataError, UserError
 from pipeline.evaluation.boxes import to_protocol
@@ -61,13 +62,15 @@ class MaskTruth:
 
     Attributes:
         image_ids: N ids.
-        masks: for each image its instance masks.
-        ignored: for each image the mask of pixels to leave out, or none.
+        root: what the masks' paths are relative to.
+        masks: for each image.
+        values: what the values in them mean.
     """
 
     image_ids: list[str]
-    masks: list[list[Path]]
-    ignored: list[Path | None]
+    root: Path
+    masks: list[Masks]
+    values: MaskValues
 
     def read(self, index: int, size: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Foreground, the union of the instances, and ignored pixels of one image, ``(size, size)`` each.
@@ -75,14 +78,13 @@ class MaskTruth:
         Raises:
             DataError: a mask is not an image.
         """
-        foreground = np.any([read_mask(path, size) for path in self.masks[index]], axis=0)
-        ignored = self.ignored[index]
-        outside = np.zeros_like(foreground) if ignored is None else read_mask(ignored, size)
-        return foreground, outside & ~foreground
+        pair = read_masks(self.root, self.masks[index], self.values, size)
+        assert pair is not None, "whoever read this truth has seen to it that every image has a mask"
+        return pair
 
     def check_files(self) -> None:
         """Raise a DataError that counts the masks that do not exist."""
-        paths = {path for masks in self.masks for path in masks} | {path for path in self.ignored if path is not None}
+        paths = {self.root / path for masks in self.masks for path in masks.paths}
         missing = sorted(str(path) for path in paths if not path.is_file())
         if missing:
             raise DataError(
@@ -209,8 +211,7 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
         DataError: a line is malformed, or an image or a mask file is missing.
     """
     positions, root, unlisted = _read_ids(folder), mask_root or folder, set[str]()
-    masks: list[list[Path]] = [[] for _ in positions]
-    ignored: list[Path | None] = [None] * len(positions)
+    masks = [Masks() for _ in positions]
     for where, (image_id, mask, ignore) in _rows(folder / "localization.txt", "id,mask,ignore"):
         if image_id.count(",") >= 2 and image_id.rsplit(",", 2)[0] in positions:
             raise DataError(f"{where}: expected id,mask,ignore, found a box. Boxes are scored with --metric boxes.")
@@ -222,13 +223,13 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
             unlisted.add(image_id)
             continue
         position = positions[image_id]
-        if ignore and masks[position]:
+        if ignore and masks[position].files:
             raise DataError(f"{where}: {image_id} has an ignore mask, which belongs on the image's first line only")
-        masks[position].append(root / mask)
-        ignored[position] = root / ignore if ignore else ignored[position]
-    seen = np.array([bool(paths) for paths in masks])
+        known = masks[position]
+        masks[position] = Masks((*known.files, mask), ignore or known.ignored)
+    seen = np.array([bool(known.files) for known in masks])
     _require_all(folder / "localization.txt", positions, seen, unlisted)
-    truth = MaskTruth(list(positions), masks, ignored)
+    truth = MaskTruth(list(positions), root, masks, MaskValues())
     truth.check_files()
     return truth
 
@@ -247,7 +248,7 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
     if not splits:
         raise DataError(f"no map bears an image_id of {folder / 'manifest.parquet'}")
     images = {image_id: row for split in splits for image_id, row in dataset.images(split).items()}
-    lacking = [k for k, row in images.items() if (row.mask is None if masks else len(row.boxes) == 0)]
+    lacking = [k for k, row in images.items() if (not row.masks.files if masks else len(row.boxes) == 0)]
     if lacking:
         what = "mask" if masks else "box"
         raise DataError(
@@ -259,8 +260,8 @@ def read_manifest_truth(folder: Path, masks: bool, mask_root: Path | None, mappe
         owners = np.repeat(np.arange(len(images)), [len(row.boxes) for row in rows])
         boxes = np.concatenate([row.boxes for row in rows])
         return _group_boxes(folder / "manifest.parquet", list(images), sizes, owners, boxes)
-    ignored = [dataset.root / row.ignore_mask if row.ignore_mask else None for row in rows]
-    truth = MaskTruth(list(images), [[dataset.root / row.mask] for row in rows if row.mask], ignored)
+    own = [Masks(row.masks.files, row.masks.ignored) for row in rows]
+    truth = MaskTruth(list(images), dataset.root, own, dataset.mask_values)
     truth.check_files()
     return truth
 

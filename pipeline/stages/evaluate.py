@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import console
-from pipeline.data.images import read_mask
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
+from pipeline.data.mask_files import read_mask, read_masks
 from pipeline.evaluation.boxes import to_protocol
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
@@ -80,6 +80,7 @@ def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImag
     for cams, levels in zip(*shards, strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             image = images[str(image_id)]
+            segmented = read_masks(dataset.root, image.masks, dataset.mask_values, FRAME)
             yield ScoredImage(
                 image_id=str(image_id),
                 label=int(cams["classes"][i, 0]),
@@ -88,14 +89,10 @@ def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImag
                 level_boxes=levels["boxes"][i],
                 standard=float(levels["standards"][i]),
                 true_boxes=_truth(image),
-                mask=_mask(dataset, image.mask),
-                ignored=_mask(dataset, image.ignore_mask),
-                part=_mask(dataset, image.part_mask),
+                mask=segmented and segmented[0],
+                ignored=segmented and segmented[1],
+                part=None if image.masks.part is None else read_mask(dataset.root / image.masks.part, FRAME),
             )
-
-
-def _mask(dataset: Dataset, path: str | None) -> NDArray[np.bool_] | None:
-    return None if path is None else read_mask(dataset.root / path, FRAME)
 
 
 def _curves(scorers: dict[str, SplitScorer]) -> pd.DataFrame:

@@ -81,13 +81,13 @@ def _dataset(source: Source, usable: list[Inspected]) -> Dataset:
             "width": one.width,
             "height": one.height,
             "boxes": [list(box) for box in one.boxes],
-            "mask": one.sample.mask,
-            "ignore_mask": one.sample.ignore_mask,
-            "part_mask": one.sample.part_mask,
+            "masks": list(one.sample.masks.files),
+            "ignore_mask": one.sample.masks.ignored,
+            "part_mask": one.sample.masks.part,
         }
         for one in usable
     ).sort_values("image_id", ignore_index=True)
     content = "\n".join(sorted(f"{one.sample.image_id} {one.digest}" for one in usable))
     data_hash = hashlib.sha256(content.encode()).hexdigest()
     equal = find_equal([one.sample for one in usable], [one.content for one in usable])
-    return Dataset(rows, source.classes, source.root, data_hash, equal, source.upright)
+    return Dataset(rows, source.classes, source.root, data_hash, equal, source.upright, source.mask_values)

@@ -9,8 +9,10 @@ import pytest
 
 from pipeline.data.checks import check_splits, inspect_images
 from pipeline.data.sets import cub
+from pipeline.data.masks import Masks
 from pipeline.data.source import Sample, Source
-from pipeline.data.images import read_image, read_mask
+from pipeline.data.images import read_image
+from pipeline.data.mask_files import read_mask
 from pipeline.errors import DataError
 from tests.data.hostile import READ, REFUSED, SPECIAL, encoded, turned
 from tests.data.make_cub import write_cub
@@ -42,17 +44,17 @@ def test_what_cannot_be_used_may_be_left_out_and_is_told(source):
     (source.root / gone.path).unlink()
     source.samples[1] = replace(boxed, boxes=(*boxed.boxes, (0, 0, 99, 99)))
     (source.root / "mask.png").write_bytes(b"no")
-    source.samples[2] = replace(masked, mask="mask.png")
+    source.samples[2] = replace(masked, masks=Masks(("mask.png",)))
     facts, problems = inspect_images(source, strict=False)
     assert [fact.sample.image_id for fact in facts] == [sample.image_id for sample in source.samples[1:]]
-    assert (facts[0].boxes, facts[1].sample.mask) == (boxed.boxes, None)
+    assert (facts[0].boxes, facts[1].sample.masks) == (boxed.boxes, Masks())
     assert [(problem.path.rpartition("/")[2], problem.consequence) for problem in problems] == [
         (Path(gone.path).name, "left out"), (Path(boxed.path).name, "box left out"), ("mask.png", "mask left out"),
     ]  # fmt: skip
 
 
 def test_a_mask_of_another_shape_is_named(source):
-    source.samples[0] = replace(source.samples[0], mask="wide.png")
+    source.samples[0] = replace(source.samples[0], masks=Masks(("wide.png",)))
     cv2.imwrite(str(source.root / "wide.png"), np.ones((40, 90), np.uint8))
     with pytest.raises(DataError, match=r"wide\.png: a mask of 90×40 pixels for an image of 60×40"):
         inspect_images(source)
@@ -111,7 +113,7 @@ def test_the_size_is_the_one_that_the_network_sees_whatever_the_orientation_tag_
 
 @pytest.mark.parametrize("path", ["../../secret.jpg", "/etc/passwd", "images/a\nb.jpg", "images/a\0b.jpg", "a/../../b"])
 def test_no_path_leads_out_of_the_root(source, path):
-    for changed in (replace(source.samples[0], path=path), replace(source.samples[0], mask=path)):
+    for changed in (replace(source.samples[0], path=path), replace(source.samples[0], masks=Masks((path,)))):
         source.samples[0] = changed
         with pytest.raises(DataError, match="leads out of the image root|holds a control character") as error:
             inspect_images(source)
@@ -127,7 +129,7 @@ def test_a_name_in_another_unicode_form_is_pointed_out(source):
 
 
 def test_the_hash_of_a_file_does_not_depend_on_its_mask(source):
-    source.samples[1] = replace(source.samples[0], image_id="again", mask=source.samples[2].path)
+    source.samples[1] = replace(source.samples[0], image_id="again", masks=Masks((source.samples[2].path,)))
     first, again = inspect_images(source)[0][:2]
     assert first.content == again.content
     assert again.digest != first.digest

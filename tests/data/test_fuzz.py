@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data.checks import inspect_images
 from pipeline.data.sets import cub
-from pipeline.data.images import read_image, read_mask
+from pipeline.data.images import read_image
+from pipeline.data.mask_files import read_mask
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError, UserError
 from pipeline.files import PREPARED

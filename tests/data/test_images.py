@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data import images
-from pipeline.data.images import batches, read_image, read_mask, read_squashed
+from pipeline.data.images import batches, read_image, read_squashed
+from pipeline.data.mask_files import read_mask
 from pipeline.errors import DataError
 
 

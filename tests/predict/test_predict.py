@@ -77,7 +77,7 @@ def _write_data(folder):
             cv2.imwrite(str(folder / f"images/{split}{i}.png"), pixels)
             rows.append({"image_id": f"{split}{i}", "path": f"{split}{i}.png", "split": split, "labels": [i % 2],
                          "width": width, "height": height, "boxes": [[1.0, 2.0, 30.0, 30.0]],
-                         "mask": None, "ignore_mask": None, "part_mask": None})  # fmt: skip
+                         "masks": [], "ignore_mask": None, "part_mask": None})  # fmt: skip
     (folder / PREPARED).mkdir(parents=True)
     write_dataset(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"), folder / PREPARED)
     write_record(folder / PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))

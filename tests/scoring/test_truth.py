@@ -181,7 +181,7 @@ def write_manifest(folder: Path) -> Path:
         "width": [448, 224, 10],
         "height": [224, 224, 10],
         "boxes": [[[0.0, 0.0, 20.0, 10.0], [2.0, 2.0, 4.0, 4.0]], [[1.0, 2.0, 3.0, 4.0]], []],
-        "mask": ["m.png", "m.png", None],
+        "masks": [["m.png"], ["m.png"], []],
         "ignore_mask": [None, None, None],
         "part_mask": [None, None, None],
     }

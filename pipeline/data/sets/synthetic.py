@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.masks import Masks
 from pipeline.data.source import Sample, Source
 from pipeline.files import PREPARED, write_bytes
 from pipeline.params import PrepareParams
@@ -70,7 +71,8 @@ def _write(folder: Path, name: str, split: str, label: int, scene: Scene) -> Sam
     for kind, array in arrays.items():
         write_bytes(folder / kind / f"{name}.png", cv2.imencode(".png", array)[1].tobytes())
     paths = {kind: f"{kind}/{name}.png" for kind in arrays}
-    return Sample(name, paths["images"], split, (label,), (tight_box(scene.body),), paths["masks"], None, paths["parts"])
+    masks = Masks((paths["masks"],), part=paths["parts"])
+    return Sample(name, paths["images"], split, (label,), (tight_box(scene.body),), masks)
 
 
 def tight_box(mask: Mask) -> tuple[float, float, float, float]:

@@ -166,7 +166,9 @@ def test_yolo_labels_and_masks_by_the_paths_of_the_images(root):
     assert source.classes == ("cats", "dogs")
     samples = by_path(source)
     assert [samples[path].frame for path in ("cats/0.jpg", "dogs/1.jpg", "cats/1.jpg")] == [(1, 1), (1, 1), None]
-    assert {path: sample.mask for path, sample in samples.items() if sample.mask} == {"cats/0.jpg": "masks/cats/0.png"}
+    assert {path: sample.masks.files for path, sample in samples.items() if sample.masks.files} == {
+        "cats/0.jpg": ("masks/cats/0.png",)
+    }
     assert [(path, consequence) for path, _, consequence in problems(source)] == [
         ("masks/1.png", NOT_READ), ("masks/9.png", NOT_READ),
     ]  # fmt: skip

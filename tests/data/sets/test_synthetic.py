@@ -57,5 +57,5 @@ def test_masks_and_boxes_agree(tmp_path):
 
     source = read_source(settings(), tmp_path)
     for sample in source.samples:
-        mask = cv2.imread(str(tmp_path / sample.mask), cv2.IMREAD_GRAYSCALE) > 127
+        mask = cv2.imread(str(tmp_path / sample.masks.files[0]), cv2.IMREAD_GRAYSCALE) > 127
         assert sample.boxes == (tight_box(mask),)
