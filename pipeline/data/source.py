@@ -1,5 +1,6 @@
 """What every data set hands to ``prepare``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class Source:
             they are taken as stored, as the protocols of published data sets do.
         mask_values: what the values in its mask files mean.
         boxes_from_masks: an image without boxes has the extent of its object and of the ignored pixels, a border.
+        published: images of each split in the whole data set, where it is known; a part of it is told.
         problems: what was found in lists and annotations.
     """
 
@@ -65,4 +67,5 @@ class Source:
     upright: bool = False
     mask_values: MaskValues = MaskValues()
     boxes_from_masks: bool = False
+    published: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()

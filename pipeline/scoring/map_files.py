@@ -17,9 +17,9 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.text_lists import NAMED, some
 from pipeline.errors import DataError, UserError
 from pipeline.evaluation.score_maps import normalize_map, resize_map
-from pipeline.scoring.truth import NAMED, some
 
 #: Maps handed to a process at a time.
 BATCH = 64

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.names import similar
+from pipeline.data.text_lists import NAMED, BoxTruth, MaskTruth, some
 from pipeline.errors import DataError, UserError, WsolError
 from pipeline.evaluation.boxes import best_iou_per_level, iou, largest_boxes, quantize, standard_value
 from pipeline.evaluation.metrics import PixelAveragePrecision, ThresholdCurve
 from pipeline.scoring.map_files import Batch, find_maps, protocol_map
-from pipeline.scoring.truth import NAMED, BoxTruth, MaskTruth, Truth, read_truth, some
+from pipeline.scoring.truth import Truth, protocol_boxes, protocol_masks, read_truth
 
 #: Bytes; see :func:`_score_batches`.
 _ALLOCATOR_KEEPS = 16 * 1024 * 1024
@@ -218,9 +219,9 @@ class _Scorer:
     def _add(self, tally: Tally, score_map: NDArray[np.float64], position: int) -> None:
         match self.truth:
             case BoxTruth():
-                tally.add_boxes(score_map, self.truth.protocol_boxes(position, self.protocol.size))
+                tally.add_boxes(score_map, protocol_boxes(self.truth, position, self.protocol.size))
             case MaskTruth():
-                tally.add_masks(score_map, *self.truth.read(position, self.protocol.size))
+                tally.add_masks(score_map, *protocol_masks(self.truth, position, self.protocol.size))
 
 
 _scorer: _Scorer | None = None

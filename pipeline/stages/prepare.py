@@ -32,6 +32,7 @@ def run(params: Params) -> dict[str, Any]:
     with replacing_folder(PREPARED) as folder:
         files_below(Path(settings.root))
         source = find_dataset(settings.dataset).read_source(settings, folder)
+        _warn_of_a_part(source)
         samples = _split(source.samples, settings)
         check_splits(samples, source.classes, gate=settings.gate_fraction > 0)
         here = folder if source.root == PREPARED else source.root
@@ -52,6 +53,15 @@ def run(params: Params) -> dict[str, Any]:
     counts = {split: len(dataset.split(split)) for split in SPLITS}
     console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")
     return counts
+
+
+def _warn_of_a_part(source: Source) -> None:
+    counts = Counter(sample.split for sample in source.samples)
+    others = [
+        f"{counts[split]:,} of {of:,} in {split}" for split, of in source.published.items() if counts[split] != of
+    ]
+    if others:
+        console.warn(f"this is not the whole data set as it was published, images: {', '.join(others)}")
 
 
 def _split(samples: list[Sample], settings: PrepareParams) -> list[Sample]:

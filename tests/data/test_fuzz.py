@@ -16,7 +16,7 @@ from pipeline.files import PREPARED
 from pipeline.params import load_params
 from pipeline.scoring.score import Protocol, score
 from pipeline.stages import prepare
-from pipeline.scoring.truth import read_text_boxes, read_text_masks
+from pipeline.data.text_lists import read_text_boxes, read_text_masks
 from tests.data.hostile import PHOTO, READ, encoded
 from tests.data.make_cub import write_cub
 from tests.data.settings import prepare_settings

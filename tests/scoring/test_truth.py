@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from pipeline.data.manifest import Dataset, write_dataset
+from pipeline.data.text_lists import BoxTruth, MaskTruth, read_text_boxes, read_text_masks
 from pipeline.errors import DataError, UserError
 from pipeline.evaluation.boxes import iou, largest_boxes, quantize, standard_value
 from pipeline.evaluation.metrics import ThresholdCurve
 from pipeline.evaluation.score_maps import gaussian_map, normalize_map
-from pipeline.scoring.truth import BoxTruth, MaskTruth, read_text_boxes, read_text_masks, read_truth
+from pipeline.scoring.truth import protocol_boxes, protocol_masks, read_truth
 
 METADATA = Path(__file__).parents[3] / "shared" / "data" / "protocol_metadata"
 
@@ -23,6 +24,10 @@ def write_truth(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"{name}.txt").write_text(text)
     return folder
+
+
+def read_mask_truth(folder: Path):
+    return read_truth(folder, masks=True, mask_root=None, mapped=())
 
 
 def write_mask(path: Path, rows: list[list[int]]) -> None:
@@ -39,8 +44,8 @@ def test_boxes_stay_with_their_image(tmp_path):
     )
     truth = read_text_boxes(folder)
     assert truth.image_ids == ["b/2.jpg", "a/1.jpg"]
-    assert truth.protocol_boxes(0, 224).tolist() == [[2, 8, 67, 179]]
-    assert truth.protocol_boxes(1, 224).tolist() == [[0, 0, 224, 224], [1, 8, 2, 12]]
+    assert protocol_boxes(truth, 0, 224).tolist() == [[2, 8, 67, 179]]
+    assert protocol_boxes(truth, 1, 224).tolist() == [[0, 0, 224, 224], [1, 8, 2, 12]]
 
 
 def test_an_id_may_hold_commas(tmp_path):
@@ -72,7 +77,7 @@ def test_a_bad_line_is_named(tmp_path, file, text, message):
 
 
 def test_a_missing_file_says_what_the_folder_should_hold(tmp_path):
-    with pytest.raises(UserError, match=r"image_ids\.txt does not exist\. --truth takes a folder"):
+    with pytest.raises(UserError, match=r"image_ids\.txt does not exist\. Take a folder"):
         read_text_boxes(tmp_path)
 
 
@@ -82,10 +87,10 @@ def test_masks_are_united_and_foreground_is_never_ignored(tmp_path):
     write_mask(tmp_path / "masks" / "i.png", [[1, 0], [1, 0]])
     folder = write_truth(tmp_path, image_ids="a\nb\n", localization="a,m0.png,i.png\nb,m0.png,\na,m1.png,\n")
     truth = read_text_masks(folder, tmp_path / "masks")
-    foreground, ignored = truth.read(0, 4)
+    foreground, ignored = protocol_masks(truth, 0, 4)
     assert foreground.tolist() == [[True] * 4] * 2 + [[False] * 4] * 2
     assert ignored.tolist() == [[False] * 4] * 2 + [[True, True, False, False]] * 2
-    assert not truth.read(1, 4)[1].any()
+    assert not protocol_masks(truth, 1, 4)[1].any()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_masks_lie_below_their_root(tmp_path, path):
 def test_a_mask_that_is_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.png")
     with pytest.raises(DataError, match=r"1 of 1 masks do not exist"):
-        read_text_masks(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"), None)
+        read_mask_truth(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"))
 
 
 def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
@@ -153,7 +158,7 @@ def test_a_bad_line_of_masks_is_named(tmp_path, lines, message):
 def test_missing_masks_are_counted(tmp_path):
     lines = "".join(f"a,m{k:02d}.png,\n" for k in range(12))
     with pytest.raises(DataError, match=r"12 of 12 masks do not exist: .*m00\.png.*\(2 more\)\. .*--mask-root"):
-        read_text_masks(write_truth(tmp_path, image_ids="a\n", localization=lines), None)
+        read_mask_truth(write_truth(tmp_path, image_ids="a\n", localization=lines))
 
 
 def test_boxes_in_place_of_masks_are_recognised(tmp_path):
@@ -166,7 +171,7 @@ def test_a_damaged_mask_is_named(tmp_path):
     (tmp_path / "m.png").write_text("no image")
     truth = read_text_masks(write_truth(tmp_path, image_ids="a\n", localization="a,m.png,\n"), None)
     with pytest.raises(DataError, match=r"m\.png cannot be read: not an image file"):
-        truth.read(0, 4)
+        protocol_masks(truth, 0, 4)
 
 
 def write_manifest(folder: Path) -> Path:
@@ -194,14 +199,14 @@ def test_boxes_of_a_manifest_are_those_of_the_split_that_has_maps(tmp_path, name
     truth = read_truth(write_manifest(tmp_path) / name, masks=False, mask_root=None, mapped=["t2"])
     assert isinstance(truth, BoxTruth)
     assert truth.image_ids == ["t1", "t2"]
-    assert truth.protocol_boxes(0, 224).tolist() == [[0, 0, 10, 10], [1, 2, 2, 4]]
-    assert truth.protocol_boxes(1, 224).tolist() == [[1, 2, 3, 4]]
+    assert protocol_boxes(truth, 0, 224).tolist() == [[0, 0, 10, 10], [1, 2, 2, 4]]
+    assert protocol_boxes(truth, 1, 224).tolist() == [[1, 2, 3, 4]]
 
 
 def test_masks_of_a_manifest(tmp_path):
     truth = read_truth(write_manifest(tmp_path), masks=True, mask_root=None, mapped=["t1"])
     assert isinstance(truth, MaskTruth)
-    foreground, ignored = truth.read(1, 2)
+    foreground, ignored = protocol_masks(truth, 1, 2)
     assert foreground.tolist() == [[True, False], [False, False]]
     assert not ignored.any()
 
@@ -212,7 +217,7 @@ def test_a_manifest_whose_image_root_is_elsewhere(tmp_path):
     assert read_truth(folder, masks=False, mask_root=None, mapped=["t1"]).image_ids == ["t1", "t2"]
     truth = read_truth(folder, masks=True, mask_root=folder / "moved", mapped=["t1"])
     assert isinstance(truth, MaskTruth)
-    assert truth.read(0, 2)[0].any()
+    assert protocol_masks(truth, 0, 2)[0].any()
     with pytest.raises(DataError, match=r"image root .*images does not exist"):
         read_truth(folder, masks=True, mask_root=None, mapped=["t1"])
 
@@ -244,5 +249,5 @@ def test_a_centred_gaussian_scores_as_published(split, expected):
     boxes = largest_boxes(image)
     curve = ThresholdCurve(0.001, (0.3, 0.5, 0.7))
     for position in range(len(truth.image_ids)):
-        curve.add(iou(boxes, truth.protocol_boxes(position, 224)).max(axis=1), standard_value(image))
+        curve.add(iou(boxes, protocol_boxes(truth, position, 224)).max(axis=1), standard_value(image))
     assert curve.max_box_acc() == pytest.approx(expected, abs=0.01)

@@ -1,18 +1,21 @@
 """CUB-200-2011 in its official layout (Wah et al., Caltech technical report CNS-TR-2011-001).
 
 ``ROOT/{images/, images.txt, image_class_labels.txt, train_test_split.txt, bounding_boxes.txt, classes.txt}``; a part
-of the classes or images is fine as long as the files agree.
+of the classes or images is fine as long as the files agree. Where ``segmentations.tgz`` is unpacked in ``ROOT``, every image
+has its mask there; a grey value is how many annotators agreed, and all but 0 are the bird.
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.data.lists import read_lines
+from pipeline.data.masks import Masks
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError
 from pipeline.params import PrepareParams
 
 _FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt")
+_PUBLISHED = {"train": 5994, "test": 5794}
 
 
 def check_layout(root: Path) -> None:
@@ -43,6 +46,7 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
     unknown = next((image for image, name in classes.items() if name.strip() not in index), None)
     if unknown is not None:
         raise DataError(f"{root / 'image_class_labels.txt'}: image {unknown} has a class that classes.txt lacks.")
+    segmented = (root / "segmentations").is_dir()
     samples = [
         Sample(
             image_id=image,
@@ -50,13 +54,14 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
             split="train" if splits[image].strip() == "1" else "test",
             labels=(index[classes[image].strip()],),
             boxes=(_xyxy(root, image, boxes[image]),),
+            masks=Masks((f"segmentations/{PurePosixPath(path).with_suffix('.png')}",)) if segmented else Masks(),
         )
         for image, path in paths.items()
     ]
     if not any(sample.split == "test" for sample in samples):
         # Its own split is the protocol: none is set aside in its place.
         raise DataError(f"{root / 'train_test_split.txt'}: split test has no image. Take the archive's own file.")
-    return Source(root, tuple(names.values()), samples)
+    return Source(root, tuple(names.values()), samples, published=_PUBLISHED)
 
 
 def _table(path: Path) -> dict[str, str]:

@@ -33,6 +33,13 @@ def test_reads_classes_splits_and_boxes(root):
     assert first.boxes == ((x, y, x + 25, y + 20),)
 
 
+def test_masks_are_read_where_they_were_unpacked(root):
+    assert all(not sample.masks.files for sample in read_source(root).samples)
+    (root / "segmentations").mkdir()
+    sample = read_source(root).samples[0]
+    assert sample.masks.files == (f"segmentations/{CLASSES[0]}/{CLASSES[0]}_0.png",)
+
+
 def test_a_missing_file_is_named_with_the_way_out(root):
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"has no classes\.txt.*CUB_200_2011 folder"):
