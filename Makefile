@@ -85,8 +85,8 @@ audit: setup  ## known vulnerabilities of the locked packages, and of the images
 benchmarks: setup  ## measure memory and speed; tables on the terminal, JSON in benchmarks/out
 	@for script in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$script .py) || exit; done
 
-methods: setup  ## the tables of docs/results.md (finished results are kept): on the synthetic probe, or CUB=path/to/CUB_200_2011 WEIGHTS=folder; JOBS=N at a time
-	@$(PY) -m benchmarks.tables.methods --jobs $(or $(JOBS),1) $(if $(CUB),--cub $(CUB) --weights $(WEIGHTS))
+methods: setup  ## the tables of docs/results.md (finished results are kept): on the synthetic probe, or CUB=path/to/CUB_200_2011 and PETS=folder, both with WEIGHTS=folder; JOBS=N at a time
+	@$(PY) -m benchmarks.tables.methods --jobs $(or $(JOBS),1) $(if $(CUB),--cub $(CUB)) $(if $(PETS),--pets $(PETS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 chaos: setup  ## hit running commands with 200 signals: all must be completed as if undisturbed
 	@$(PY) -m tests.chaos.campaign --signals 200

@@ -56,10 +56,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 }
 PROBE_ONLY = ("Jeffreys 0.1", "Jensen-Shannon 0.1", "ACoL, first branch", "ACoL, second branch")
 #: These need pretrained features or images larger than the probe's.
-CUB_ONLY = ("DDT, frozen backbone", "DDT, frozen backbone, 224 pixels", "CAM, 448 pixels", "NWC, 448 pixels")
-#: Fine-tuning on CUB from ImageNet weights, the same for all networks; none of it was tuned.
+REAL_ONLY = ("DDT, frozen backbone", "DDT, frozen backbone, 224 pixels", "CAM, 448 pixels", "NWC, 448 pixels")
+#: Fine-tuning from ImageNet weights, the same for all networks and data sets; none of it was tuned.
 FINE_TUNING = {
-    "prepare.dataset": "cub", "prepare.gate_fraction": 0.0, "train.resize": 256, "train.crop": 224, "train.epochs": 8,
+    "prepare.gate_fraction": 0.0, "train.resize": 256, "train.crop": 224, "train.epochs": 8,
     "train.lr": 0.001, "train.head_lr_factor": 10.0, "train.freeze_batch_norm": True, "train.precision": "bfloat16",
     "train.acol_width": 256,
 }  # fmt: skip
@@ -129,12 +129,13 @@ def synthetic() -> Bench:
     settings = {"train.epochs": 4, "train.has_sides": [0, 8, 12, 20, 24], "train.rdap_size": 3, "train.acol_width": 256}
     # Few positions carry the gradients of these poolings: they learn at a lower rate, if at all in this time.
     own = {method: {"train.lr": 0.005} for method in ("GMP", "TAP 0.1", "TAP 0.1 + NWC + PaS 90")}
-    left_out = (*CUB_ONLY, *(f"KL {weight}" for weight in LAMBDAS[:2]), *(f"KL {weight} + NWC" for weight in LAMBDAS))
+    left_out = (*REAL_ONLY, *(f"KL {weight}" for weight in LAMBDAS[:2]), *(f"KL {weight} + NWC" for weight in LAMBDAS))
     return Bench("synthetic", settings, seeds=2, left_out=left_out, own=own)
 
 
-def cub(backbone: str, root: Path, weights: Path) -> Bench:
-    """CUB and a network of :data:`NETWORKS`."""
+def real(dataset: str, backbone: str, root: Path, weights: Path) -> Bench:
+    """A data set of photos (``cub`` or ``pets``) and a network of :data:`NETWORKS`."""
+    # The design of deep descriptor transforming is that of val of CUB everywhere.
     layer, side, stride = chosen_design(backbone)
     best, small = (design(layer, of, stride) for of in (side, 224))
     own: dict[str, Mapping[str, Any]] = {
@@ -143,12 +144,14 @@ def cub(backbone: str, root: Path, weights: Path) -> Bench:
     # With the learning rate of the others the maximum does not learn: its gradients meet single positions.
     own["GMP"] = {"train.lr": 0.0002}
     left_out = PROBE_ONLY + NETWORKS[backbone].left_out
-    return Bench(f"cub_{backbone}", on_cub(backbone, root, weights), seeds=3, left_out=left_out, own=own)
+    settings = fine_tuned(dataset, backbone, root, weights)
+    return Bench(f"{dataset}_{backbone}", settings, seeds=3, left_out=left_out, own=own)
 
 
-def on_cub(backbone: str, root: Path, weights: Path) -> dict[str, Any]:
-    """What all results of a network on CUB share."""
+def fine_tuned(dataset: str, backbone: str, root: Path, weights: Path) -> dict[str, Any]:
+    """What all results of a network on a data set share."""
     return FINE_TUNING | {
+        "prepare.dataset": dataset,
         "prepare.root": str(root.resolve()),
         "train.backbone": backbone,
         "train.pretrained": str(weights.resolve() / NETWORKS[backbone].weights),

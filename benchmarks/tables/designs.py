@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.tables.benches import DDT, DESIGNS, FROZEN, NETWORKS, PLAIN, design, on_cub
+from benchmarks.tables.benches import DDT, DESIGNS, FROZEN, NETWORKS, PLAIN, design, fine_tuned
 from benchmarks.tables.methods import PAGE, arguments
 from benchmarks.tables.runs import Setting, replace_table, run_all, setting
 from pipeline.params import PARAMS_FILE
@@ -26,7 +26,7 @@ SHARE = 2
 
 def designs(backbone: str, root: Path, weights: Path) -> Iterator[Setting]:
     """One setting for each layer, size and stride."""
-    text, shared = PARAMS_FILE.read_text(), on_cub(backbone, root, weights) | PLAIN | DDT | FROZEN
+    text, shared = PARAMS_FILE.read_text(), fine_tuned("cub", backbone, root, weights) | PLAIN | DDT | FROZEN
     for stride in STRIDES:
         for layer in NETWORKS[backbone].layers:
             for side in SIDES:

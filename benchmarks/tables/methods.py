@@ -1,9 +1,10 @@
-"""The tables of ``docs/results.md``: every method on one footing, on the synthetic probe and on CUB.
+"""The tables of ``docs/results.md``: every method on one footing, on the synthetic probe, on CUB and on pets.
 
 ``make methods`` runs the probe, ``make methods CUB=path/to/CUB_200_2011 WEIGHTS=folder`` CUB with two networks from
-ImageNet weights, ``JOBS=N`` several results at a time. Figures go to ``docs/results/methods_NAME.csv`` and the IoU of
-every test image to ``methods_NAME_iou.csv``, from which the paired intervals are computed. Results that are there are
-skipped, so the command can be stopped and called again.
+ImageNet weights, ``PETS=folder WEIGHTS=folder`` Oxford-IIIT Pet with the first of them, ``JOBS=N`` several results at a
+time. Figures go to ``docs/results/methods_NAME.csv`` and the IoU of every test image to ``methods_NAME_iou.csv``, from
+which the paired intervals are computed. Results that are there are skipped, so the command can be stopped and called
+again.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.tables.benches import LAMBDAS, METHODS, NETWORKS, Bench, cub, synthetic
+from benchmarks.tables.benches import LAMBDAS, METHODS, NETWORKS, Bench, real, synthetic
 from benchmarks.tables.runs import Result, Setting, commit, mean_sd, replace_table, run_all
 from pipeline.evaluation.bootstrap import paired_difference
 from pipeline.evaluation.boxes import iou, largest_boxes, quantize, to_protocol
@@ -27,7 +28,7 @@ DELTA = 0.5
 FIGURES = ("gt_known_iou30", "gt_known_iou50", "gt_known_iou70", "top1_loc_iou50", "cls_top1", "entropy",
            "max_box_acc_iou50", "max_box_acc_v2", "center_gaussian_max_box_acc_iou30",
            "center_gaussian_max_box_acc_iou50", "center_gaussian_max_box_acc_iou70", "full_image_iou50",
-           "part_coverage", "object_coverage", "background_share")  # fmt: skip
+           "pxap", "center_gaussian_pxap", "part_coverage", "object_coverage", "background_share")  # fmt: skip
 #: Those of the table of λ, which is shown for the networks of CUB.
 OF_LAMBDA = ("CAM", *(f"KL {weight}" for weight in LAMBDAS), "NWC", *(f"KL {weight} + NWC" for weight in LAMBDAS))
 
@@ -69,8 +70,8 @@ class Table:
         """The table, in the order of :data:`METHODS`, and what it was made with."""
         lines = [
             "| method | seeds | GT-known 0.3 / 0.5 / 0.7 | against CAM at 0.5 | against the Gaussian at 0.5 | τ "
-            "| MaxBoxAcc 0.5 | MaxBoxAccV2 | Top-1 loc. | cls. Top-1 | part / object coverage |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
+            "| MaxBoxAcc 0.5 | MaxBoxAccV2 | PxAP | Top-1 loc. | cls. Top-1 | part / object coverage |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         done = [method for method in METHODS if (self.figures["method"] == method).any()]
         return "\n".join([*lines, *map(self._line, done), self._gaussian_line(), "", self.made_with()])
@@ -108,17 +109,18 @@ class Table:
 
     def _line(self, method: str) -> str:
         rows, cell = self._rows(method), self._cells(method)
-        coverage = f"{cell['part_coverage']} / {cell['object_coverage']}" if "part_coverage" in cell else "–"
+        coverage = f"{cell.get('part_coverage', '–')} / {cell.get('object_coverage', '–')}"
         return (
             f"| {method} | {len(rows)} | {cell['gt_known_iou30']} / {cell['gt_known_iou50']} / "
             f"{cell['gt_known_iou70']} | {self._against('CAM', method)} | {self._against('Gaussian', method)} | "
             f"{mean_sd(rows['threshold'], 2)} | {cell['max_box_acc_iou50']} | {cell['max_box_acc_v2']} | "
-            f"{cell['top1_loc_iou50']} | {cell['cls_top1']} | {coverage} |"
+            f"{cell.get('pxap', '–')} | {cell['top1_loc_iou50']} | {cell['cls_top1']} | {coverage} |"
         )
 
     def _gaussian_line(self) -> str:
         cells = [f"{100 * (self.ious['Gaussian'] >= delta).mean():.1f}" for delta in (0.3, 0.5, 0.7)]
-        return f"| centred Gaussian | | {' / '.join(cells)} | {self._against('CAM', 'Gaussian')} | | | | | | | |"
+        against, pixels = self._against("CAM", "Gaussian"), self._cells("CAM").get("center_gaussian_pxap", "–")
+        return f"| centred Gaussian | | {' / '.join(cells)} | {against} | | | | | {pixels} | | | |"
 
     def _against(self, first: str, second: str) -> str:
         """Difference over images with its paired 95 % interval; the seeds that both have are averaged in each image."""
@@ -161,8 +163,8 @@ def fill_page(benches: list[Bench]) -> None:
     page = PAGE.read_text()
     for bench in benches:
         page = replace_table(page, f"methods_{bench.name}", Table(bench.name).markdown())
-    if len(benches) > 1:
-        page = replace_table(page, "lambda_cub", _table_of_lambda([bench.name for bench in benches]))
+    if of_cub := [bench.name for bench in benches if bench.name.startswith("cub_")]:
+        page = replace_table(page, "lambda_cub", _table_of_lambda(of_cub))
     PAGE.write_text(page)
 
 
@@ -177,22 +179,32 @@ def _table_of_lambda(names: list[str]) -> str:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Options of the tables on CUB."""
+    """Options of the tables on photos."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cub", type=Path, help="CUB_200_2011 folder of the official archive")
     parser.add_argument("--weights", type=Path, help=f"folder of {', '.join(n.weights for n in NETWORKS.values())}")
     parser.add_argument("--jobs", type=int, default=1, help="results that are made at a time")
+    parser.add_argument("--pets", type=Path, help="folder of images and annotations of Oxford-IIIT Pet")
     parser.add_argument("--commit", default=commit(), help="code that makes them, where no repository tells")
     return parser
+
+
+def _benches(options: argparse.Namespace) -> Iterator[Bench]:
+    if options.cub:
+        yield from (real("cub", name, options.cub, options.weights) for name in NETWORKS)
+    if options.pets:
+        yield real("pets", next(iter(NETWORKS)), options.pets, options.weights)
+    if not (options.cub or options.pets):
+        yield synthetic()
 
 
 def main() -> None:
     """Make what is missing and render the tables."""
     parser = arguments(__doc__)
     options = parser.parse_args()
-    if options.cub and not options.weights:
-        parser.error("--cub needs --weights")
-    benches = [cub(name, options.cub, options.weights) for name in NETWORKS] if options.cub else [synthetic()]
+    if (options.cub or options.pets) and not options.weights:
+        parser.error("--cub and --pets need --weights")
+    benches = list(_benches(options))
     tables = {bench.name: Table(bench.name) for bench in benches}
     wanted = {
         one: tables[bench.name] for bench in benches for one in bench.results() if not tables[bench.name].has(one)

@@ -83,7 +83,8 @@ class SplitScorer:
     def __init__(self, tau: float, gaussian_tau: float, deltas: tuple[float, ...], interval: float) -> None:
         self.tau, self.deltas, self.interval = tau, deltas, interval
         self.single, self.every, self.gaussian = (ThresholdCurve(interval, deltas) for _ in range(3))
-        self.pixels = PixelAveragePrecision(interval)
+        self.pixels, self.gaussian_pixels = PixelAveragePrecision(interval), PixelAveragePrecision(interval)
+        self.gaussian_map = gaussian_map(FRAME, GAUSSIAN_SIGMA)
         self.gaussian_boxes = gaussian_boxes()
         self.gaussian_level = geometry.threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
         self.rows: list[dict[str, Any]] = []
@@ -125,6 +126,7 @@ class SplitScorer:
         if image.mask is None:
             return {}
         self.pixels.add(image.score_map, image.mask, image.ignored)
+        self.gaussian_pixels.add(self.gaussian_map, image.mask, image.ignored)
         covered = {
             "object_coverage": coverage(foreground, image.mask),
             "background_share": background_share(foreground, image.mask),
@@ -152,7 +154,8 @@ class SplitScorer:
             result |= {k: v for k, v in boxes.items() if not (tau_chosen_here and k.endswith(("_low", "_high")))}
         if masked := [row for row in self.rows if "object_coverage" in row]:
             result |= {"images_with_masks": float(len(masked))}
-            result |= {"pxap": self.pixels.value(), "pxap_interval": self.interval}
+            result |= {"pxap": self.pixels.value(), "center_gaussian_pxap": self.gaussian_pixels.value()}
+            result |= {"pxap_interval": self.interval}
         for name in ("part_coverage", "object_coverage", "background_share"):
             if len(values := self._column(name)):
                 result[name] = float(np.nanmean(values))

@@ -63,6 +63,7 @@ OTHERS = {
     "entropy": "mean predictive entropy, nats",
     "mean_iou": "mean IoU at τ, %",
     "pxap": "PxAP, %",
+    "center_gaussian_pxap": "PxAP of a centred Gaussian, %",
 }
 GROUPS = {
     True: {"best": "Best by IoU", "median": "Median by IoU", "worst": "Worst by IoU"},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.boxes import largest_boxes, quantize
+from pipeline.evaluation.score_maps import gaussian_map
 from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
 
 DELTAS = (0.3, 0.5, 0.7)
@@ -88,6 +89,11 @@ def test_coverage_of_part_object_and_background():
     assert metrics["background_share"] == 0
     assert metrics["pxap_interval"] == 0.01
     assert 50 < metrics["pxap"] < 100
+
+
+def test_the_gaussian_is_scored_by_pixels_too():
+    assert score(scored(mask=gaussian_map(224, 56.0) > 0.3)).metrics()["center_gaussian_pxap"] == 100
+    assert score(scored(mask=gaussian_map(224, 56.0) < 0.3)).metrics()["center_gaussian_pxap"] < 50
 
 
 def test_ignored_pixels_do_not_count_as_background():
