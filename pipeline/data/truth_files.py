@@ -5,8 +5,9 @@
 * Masks: images in a folder ``masks``, zero where there is no object, under the image's path or its name; any suffix.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,8 @@ MASKS = "masks"
 TRUTH_FOLDERS = (MASKS, "labels", "annotations", "Annotations")
 #: Files of the root that may hold boxes, by the end of their name.
 BOX_FILES = ("boxes.csv", "metadata.jsonl", "metadata.csv", ".json", "annotations.xml")
+#: Before the name of a file that was uploaded to Label Studio.
+UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
 def add_truth(
@@ -38,7 +41,7 @@ def add_truth(
     place = box_place(files)
     annotated = {} if place is None else read_annotations(root / place)
     boxed, unknown = match([sample.path for sample in samples], annotated)
-    problems += [Problem(name, f"{place} has boxes for it, but no one image has that name", NOT_READ) for name in unknown]
+    problems += [Problem(name, f"{place} has boxes for it, but {why}", NOT_READ) for name, why in unknown.items()]
     completed = []
     for sample in samples:
         boxes, frame, others = _boxes_of(sample, boxed.get(sample.path), classes)
@@ -64,23 +67,29 @@ def box_place(files: Sequence[str]) -> str | None:
     return next(iter(places), None)
 
 
-def match(paths: Sequence[str], named: Mapping[str, Annotated]) -> tuple[dict[str, Annotated], list[str]]:
-    """Annotations by the path of their image, and the names that are nobody's.
+def match(paths: Sequence[str], named: Mapping[str, Annotated]) -> tuple[dict[str, Annotated], dict[str, str]]:
+    """Annotations by the path of their image, and by name why others are nobody's.
 
-    A name is that of an image by its path, else by the end of the path, else by its stem, where only one image has it.
+    A name is that of the one image whose path ends with the longest end of it, with or without its suffix; Label Studio's
+    mark of an uploaded file is left out where nothing is found with it.
     """
     ends: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         for key in _keys(path):
             ends[key].append(path)
     found: dict[str, Annotated] = {}
-    unknown = []
+    names: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     for name, value in named.items():
-        owners = next((ends[key] for key in _wanted(name) if len(ends.get(key, ())) == 1), None)
-        if owners is None or owners[0] in found:
-            unknown.append(name)
+        owner, *others = next((owners for key in _wanted(name) if (owners := ends.get(key))), [""])
+        if not owner:
+            unknown[name] = "no image has that name"
+        elif others:
+            unknown[name] = f"it may be any of {len(others) + 1} images: {', '.join((owner, *others)[:3])}"
+        elif owner in found:
+            unknown[name] = f"it is {owner}, which has boxes as {names[owner]} too"
         else:
-            found[owners[0]] = value
+            found[owner], names[owner] = value, name
     return found, unknown
 
 
@@ -93,14 +102,13 @@ def _keys(path: str) -> Iterable[str]:
         yield f"{PurePosixPath(end).with_suffix('')}/"
 
 
-def _wanted(name: str) -> Iterable[str]:
-    """What a name may stand for, the most telling first: its own ends with, then without the suffix."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    yield from ("/".join(parts[start:]) for start in range(len(parts)))
-    for start in range(len(parts)):
-        end = PurePosixPath(*parts[start:])
-        yield f"{end.with_suffix('')}/"
-        yield f"{end}/"
+def _wanted(name: str) -> Iterator[str]:
+    """What a name may stand for, the most telling first: each of its ends, itself and without the suffix."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    for named in dict.fromkeys((path, path.with_name(UPLOADED.sub("", path.name)))) if path.name else ():
+        for start in range(len(named.parts)):
+            end = PurePosixPath(*named.parts[start:])
+            yield from (str(end), f"{end}/", f"{end.with_suffix('')}/")
 
 
 def _masks(files: Sequence[str], samples: Sequence[Sample]) -> tuple[dict[str, Masks], list[Problem]]:

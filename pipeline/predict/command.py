@@ -48,6 +48,7 @@ def predict(
     loaded = load_model(model, save_model)
     predictor = Predictor(loaded, options, device)
     sources = find_sources(names, loaded.facts.classes)
+    check_formats(exports, [source.place for source in sources if source.name and not source.is_address])
     settings = {"model": loaded.version, "threshold": predictor.threshold, "wants": sorted(wants),
                 "threshold_source": loaded.facts.threshold_source if options.threshold is None else "given",
                 "data": loaded.facts.data_hash, "code": loaded.facts.code, "class": options.class_from,

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from pipeline.data.annotations import read_annotations
 from pipeline.data.manifest import Dataset, write_dataset
 from pipeline.errors import DataError, UserError
 from pipeline.files import BOXES, CAMS, MODELS, PREPARED
@@ -31,7 +32,6 @@ from pipeline.predict.choice import load_model
 from pipeline.predict.command import predict
 from pipeline.predict.drawing import draw_boxes
 from pipeline.predict.fetch import fetch
-from pipeline.predict.formats import FORMATS, adapter
 from pipeline.predict.names import unique_names
 from pipeline.predict.predictor import Options, Predictor
 from pipeline.predict.sources import find_sources
@@ -408,65 +408,17 @@ def test_private_networks_are_fetched_from_only_when_allowed(server, here):
     assert result["errors"] == 0
 
 
-def test_formats_come_back_as_they_were_written(here):
-    predict(["images"], out=here / "out", exports=FORMATS, options=Options(boxes="all"))
-    out, expected = here / "out", {Path(r["path"]).name: r for r in records(here / "out")}
-    sizes = {name.removesuffix(".png"): (name, r["width"], r["height"]) for name, r in expected.items()}
-    read = {
-        "coco-full": adapter("coco-full").read(out / "coco.json"),
-        "cvat": adapter("cvat").read(out / "cvat.xml"),
-        "label-studio": adapter("label-studio").read(out / "label-studio.json"),
-        "voc": adapter("voc").read(out / "voc"),
-        "yolo": adapter("yolo").read(out / "yolo/data.yaml", sizes),
-    }
-    for name, images in read.items():
-        assert {image.path for image in images} == expected.keys(), name
-        for image in images:
-            record = expected[image.path]
-            assert (image.width, image.height) == (record["width"], record["height"]) or not image.boxes
-            assert [box.label for box in image.boxes] == [record["class_name"]] * len(record["boxes"])
-            tolerance = {"voc": 1.0, "label-studio": 1e-6}.get(name, 0.011)
-            for box, stored in zip(image.boxes, record["boxes"], strict=True):
-                np.testing.assert_allclose(box.xyxy, stored["xyxy"], atol=tolerance)
-                if name not in ("voc", "yolo"):
-                    assert box.score == pytest.approx(stored["score"], rel=1e-5)
-
-
-def test_ids_of_coco_count_from_1_and_results_fit_the_full_file(here):
-    predict(["images"], out=here / "out", exports=["coco", "coco-full"])
-    results = json.loads((here / "out/predictions.json").read_text())
-    full = json.loads((here / "out/coco.json").read_text())
-    assert [entry["id"] for entry in full["images"]] == list(range(1, 16))
-    assert [entry["id"] for entry in full["categories"]] == [1, 2]
-    assert [r["bbox"] for r in results] == [a["bbox"] for a in full["annotations"]]
-    assert all(a["iscrowd"] == 0 and a["segmentation"] == [] and a["area"] > 0 for a in full["annotations"])
-
-
-def test_label_studio_s_names_are_those_of_its_configuration(here):
-    from xml.etree import ElementTree
-
-    predict(["images"], out=here / "out", exports=["label-studio"])
-    view = ElementTree.parse(here / "out/label-studio.xml").getroot()
-    labels = view.find("RectangleLabels")
-    tasks = json.loads((here / "out/label-studio.json").read_text())
-    regions = [region for task in tasks for region in task["predictions"][0]["result"]]
-    assert {(r["from_name"], r["to_name"]) for r in regions} == {(labels.get("name"), view.find("Image").get("name"))}
-    assert {name for r in regions for name in r["value"]["rectanglelabels"]} <= {e.get("value") for e in labels}
-    assert not any("annotations" in task for task in tasks)
-
-
-@pytest.mark.parametrize("name", ["coco-full", "cvat", "voc", "label-studio"])
-@pytest.mark.parametrize("text", ["", "[[[", "<a", '{"images": 3}', "[{}]", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
-def test_foreign_files_are_refused_in_words(tmp_path, name, text):
-    (tmp_path / "file.xml").write_text(text)
-    with pytest.raises(DataError):
-        adapter(name).read(tmp_path / "file.xml")
-
-
-def test_an_unknown_format_is_refused_before_anything_is_made(here):
+def test_images_are_named_for_annotation_tools_below_the_folder_they_share(here):
+    predict(["images"], out=here / "out", exports=["cvat", "coco-full"], options=Options(boxes="all"))
+    named = read_annotations(here / "out/cvat.xml")
+    assert named == read_annotations(here / "out/coco.json") and len(named) == 15
+    for record in records(here / "out"):
+        one = named[Path(record["path"]).name]
+        assert one.frame == (record["width"], record["height"])
+        assert [box.label for box in one.boxes] == [record["class_name"]] * len(record["boxes"]) != []
     with pytest.raises(UserError, match="pascal is not known"):
-        predict(["images"], out=here / "out", exports=["pascal"])
-    assert not (here / "out").exists()
+        predict(["images"], out=here / "none", exports=["pascal"])
+    assert not (here / "none").exists()
 
 
 def test_extras_are_written_when_asked_for(here):

@@ -33,7 +33,7 @@ def read_annotations(path: Path) -> dict[str, Annotated]:
         DataError: nothing here is a known format, or an entry cannot be understood; the first ten are named.
     """
     if not path.is_dir():
-        return _reader(path).read(path, path.name)
+        return _reader(path).read(path, path.stem)
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     named: dict[str, Annotated] = {}
     for file in (file for file in files if file.suffix.lower() in READERS and file.name not in NAMES):

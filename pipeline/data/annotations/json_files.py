@@ -1,13 +1,9 @@
 """JSON: COCO's dictionary of images, categories and annotations, or the list of tasks that Label Studio exports."""
 
-import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Annotated as Typed
 from typing import Any
 from urllib.parse import unquote
-
-import re
 
 from pydantic import BaseModel, Field
 
@@ -68,12 +64,16 @@ class _Task(BaseModel):
     predictions: list[_Answer] = []
 
 
-#: Before the name of an uploaded file.
-UPLOAD = re.compile(r"(.*/)?[0-9a-f]{8}-(?=[^/]+$)")
+#: Where Label Studio serves the files of a folder from; the rest of the address is their path, quoted.
+LOCAL_FILES = "/data/local-files/?d="
 
 
 def read(path: Path, _name: str) -> dict[str, Annotated]:
-    """Boxes by ``file_name`` of COCO, or by the image that a task of Label Studio names."""
+    """Boxes by ``file_name`` of COCO, or by the image that a task of Label Studio names.
+
+    Raises:
+        DataError: it is neither; COCO's list of results names no image, and is refused too.
+    """
     if content(path)[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         return _label_studio(path)
     return _coco(path)
@@ -92,7 +92,9 @@ def _coco(path: Path) -> dict[str, Annotated]:
                 raise ValueError(f"image_id {entry.image_id!r} is not among the images")
             if entry.bbox and not entry.iscrowd:
                 x, y, width, height = entry.bbox
-                boxes[entry.image_id].append(LabelledBox(from_size(x, y, width, height), names.get(entry.category_id or 0)))
+                boxes[entry.image_id].append(
+                    LabelledBox(from_size(x, y, width, height), names.get(entry.category_id or 0))
+                )
     named: dict[str, Annotated] = {}
     for image in images.values():
         with flaws.at(f"image {image.id}"):
@@ -106,18 +108,18 @@ def _coco(path: Path) -> dict[str, Annotated]:
 
 def _label_studio(path: Path) -> dict[str, Annotated]:
     """Lengths are percents of the image as the browser shows it; a person's answer comes before a prediction."""
-    tasks: list[_Task] = parse(path, list[_Task], "a JSON export of Label Studio")
+    tasks: list[_Task] = parse(path, list[_Task], "a JSON export of Label Studio, nor COCO with its images")
     named: dict[str, Annotated] = {}
     flaws = Flaws(path)
     for number, task in enumerate(tasks):
         with flaws.at(f"task {number}"):
             name = _task_image(task)
-            answers = [answer for answer in task.annotations if not answer.was_cancelled] or task.predictions
-            regions = answers[-1].result if answers else []
+            people = [answer for answer in task.annotations if not answer.was_cancelled]
+            regions = next((answer.result for answer in reversed(people or task.predictions)), [])
             boxes = tuple(_region(region) for region in regions if region.type == "rectanglelabels")
             if name in named:
                 raise ValueError(f"{name} is the image of another task too")
-            named[name] = Annotated(boxes, (1.0, 1.0))
+            named[name] = Annotated(boxes, (1.0, 1.0), by_people=bool(people))
     flaws.refuse()
     return named
 
@@ -126,13 +128,15 @@ def _task_image(task: _Task) -> str:
     places = [value for value in task.data.values() if isinstance(value, str)]
     if not places:
         raise ValueError("data names no image")
-    place = unquote(str(task.data.get("image", places[0])).partition("?d=")[2] or str(task.data.get("image", places[0])))
-    return UPLOAD.sub(r"\1", place)
+    place = str(task.data.get("image", places[0]))
+    return unquote(place.partition(LOCAL_FILES)[2] or place)
 
 
 def _region(region: _Region) -> LabelledBox:
     value = _Value.model_validate(region.value)
     if value.rotation:
-        raise DataError(f"a box is rotated by {value.rotation:g}°; boxes here are upright: draw it anew without rotation")
+        raise DataError(
+            f"a box is rotated by {value.rotation:g}°; boxes here are upright: draw it anew without rotation"
+        )
     shares = (value.x / 100, value.y / 100, value.width / 100, value.height / 100)
     return LabelledBox(from_size(*shares), next(iter(value.rectanglelabels), None))

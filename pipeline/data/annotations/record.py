@@ -28,11 +28,13 @@ class LabelledBox:
 class Annotated:
     """The boxes of one image, and the width and height that they refer to: ``(1, 1)`` where they are shares of it.
 
-    Without a frame it is not stated what they refer to: they are in pixels of the image.
+    Without a frame it is not stated what they refer to: they are in pixels of the image. ``by_people`` is false where the
+    file itself says that they are a model's, and that nobody has answered yet.
     """
 
     boxes: tuple[LabelledBox, ...]
     frame: tuple[float, float] | None = None
+    by_people: bool = True
 
 
 def from_size(x: float, y: float, width: float, height: float) -> Box:

@@ -17,7 +17,7 @@ def read(path: Path, name: str) -> dict[str, Annotated]:
     named: dict[str, Annotated] = {}
     if root.tag == "annotation":
         with flaws.at("annotation"):
-            named[name.removesuffix(".xml")] = _voc(root)
+            named[name] = _voc(root)
     elif root.tag == "annotations":
         for entry in root.findall("image"):
             with flaws.at(f"image {entry.get('name', '')[:80]!r}"):

@@ -28,9 +28,11 @@ def read(path: Path, name: str) -> dict[str, Annotated]:
     for line, text in read_lines(path):
         with flaws.at(f"line {line}"):
             label, *values = text.split()
-            boxes.append(LabelledBox(_box([number(value) for value in values]), names.get(label, None if names else label)))
+            boxes.append(
+                LabelledBox(_box([number(value) for value in values]), names.get(label, None if names else label))
+            )
     flaws.refuse()
-    return {name.removesuffix(".txt"): Annotated(tuple(boxes), (1.0, 1.0))}
+    return {name: Annotated(tuple(boxes), (1.0, 1.0))}
 
 
 def _box(values: list[float]) -> Box:

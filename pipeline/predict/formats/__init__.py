@@ -1,12 +1,12 @@
 """Files that annotation tools and detectors import: one adapter a file, around one record type.
 
 Each adapter has ``write(folder, images, classes, model)``, whose ``images()`` gives the images anew, one in memory at a
-time where its format allows it, and ``read(path)``, which reads the same format back.
+time where its format allows it. What people corrected is read back by :mod:`pipeline.data.annotations`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
@@ -14,6 +14,8 @@ from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, fi
 from pipeline.predict.record import Prediction
 
 FORMATS = ("coco", "coco-full", "yolo", "voc", "cvat", "label-studio")
+#: Of these the file of an image's boxes is named as the image is, without its suffix.
+BY_STEM = ("yolo", "voc")
 
 
 def adapter(name: str) -> Any:
@@ -21,10 +23,22 @@ def adapter(name: str) -> Any:
     return import_module(f"pipeline.predict.formats.{name.replace('-', '_')}")
 
 
-def check_formats(names: Sequence[str]) -> None:
-    """Raise UserError where a format is not known."""
+def check_formats(names: Sequence[str], places: Sequence[str] = ()) -> None:
+    """Raise UserError where a format is not known, or would write the boxes of two images into one file.
+
+    Args:
+        places: of the images, where they are known.
+    """
     if unknown := [name for name in names if name not in FORMATS]:
         raise UserError(f"--format: {', '.join(unknown)} is not known; the formats are {', '.join(FORMATS)}.")
+    if by_stem := [name for name in names if name in BY_STEM]:
+        stems: dict[str, str] = {}
+        for place in dict.fromkeys(places):
+            if (other := stems.setdefault(str(PurePosixPath(place).with_suffix("")), place)) != place:
+                raise UserError(
+                    f"--format {','.join(by_stem)}: {other} and {place} differ in their suffix alone, and a file of "
+                    "boxes there is named without it. Rename one of them, or take another format."
+                )
 
 
 def export(

@@ -1,4 +1,4 @@
-"""The record that all formats are made from, and read into.
+"""The record that all formats are made from.
 
 Boxes are ``xyxy`` floats in pixels of the stored image, half open: a box from 0 to the width covers every column.
 """
@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
-
-from pipeline.errors import DataError
 
 Corners = tuple[float, float, float, float]
 
@@ -42,21 +40,6 @@ def file_names(paths: Sequence[str]) -> list[str]:
     shared = os.path.commonpath([str(Path(path).parent) for path in local]) if local else ""
     relative = iter(Path(path).relative_to(shared).as_posix() for path in local)
     return [path if "://" in path else next(relative) for path in paths]
-
-
-def parse_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file.
-
-    Raises:
-        DataError: it cannot be read, or declares entities, which could make it grow without bounds.
-    """
-    try:
-        data = path.read_bytes()
-        if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-            raise DataError(f"{path} declares a document type, which no annotation needs.")
-        return ElementTree.fromstring(data)
-    except (OSError, ElementTree.ParseError) as error:
-        raise DataError(f"{path} cannot be read as XML: {error}.") from None
 
 
 def xml_text(root: ElementTree.Element) -> bytes:

@@ -3,14 +3,11 @@
 Boxes are ``[x, y, width, height]`` in pixels; ids count from 1, as CVAT fails on 0. The score of a box is an attribute.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.errors import DataError, reason
 from pipeline.files import write_json
-from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, Images
+from pipeline.predict.formats.annotation import Images
 from pipeline.predict.formats.coco import entries
 
 FILE = "coco.json"
@@ -29,24 +26,3 @@ def write(folder: Path, images: Images, classes: Sequence[str], model: str) -> N
     info = {"description": f"predictions of model {model}"}
     tree = {"info": info, "licenses": [], "images": listed, "categories": categories, "annotations": annotations}
     write_json(folder / FILE, tree)
-
-
-def read(path: Path) -> list[AnnotatedImage]:
-    """Read a full COCO file.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        tree = json.loads(path.read_bytes())
-        names = {entry["id"]: str(entry["name"]) for entry in tree["categories"]}
-        boxes: dict[Any, list[AnnotatedBox]] = {entry["id"]: [] for entry in tree["images"]}
-        for entry in tree["annotations"]:
-            x, y, width, height = map(float, entry["bbox"])
-            score = entry.get("score", (entry.get("attributes") or {}).get("score"))
-            boxes[entry["image_id"]].append(AnnotatedBox((x, y, x + width, y + height), names[entry["category_id"]],
-                                                         None if score is None else float(score)))  # fmt: skip
-        return [AnnotatedImage(str(e["file_name"]), int(e["width"]), int(e["height"]), boxes[e["id"]])
-                for e in tree["images"]]  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as a COCO file: {type(error).__name__}: {reason(error)}.") from None

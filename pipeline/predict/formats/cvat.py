@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
 
-from pipeline.errors import DataError, reason
 from pipeline.files import write_bytes
-from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, Images, parse_xml, printable, xml_text
+from pipeline.predict.formats.annotation import Images, printable, xml_text
 
 FILE = "cvat.xml"
 
@@ -29,24 +28,3 @@ def write(folder: Path, images: Images, classes: Sequence[str], model: str) -> N
             if box.score is not None:
                 SubElement(place, "attribute", {"name": "score"}).text = f"{box.score:.6g}"
     write_bytes(folder / FILE, xml_text(root))
-
-
-def read(path: Path) -> list[AnnotatedImage]:
-    """Read what CVAT exports under that name.
-
-    Raises:
-        DataError: the file is not of this format.
-    """
-    try:
-        return [_image(entry) for entry in parse_xml(path).findall("image")]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not CVAT for images 1.1: {type(error).__name__}: {reason(error)}.") from None
-
-
-def _image(entry: Element) -> AnnotatedImage:
-    boxes = []
-    for box in entry.findall("box"):
-        x0, y0, x1, y1 = (float(box.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
-        score = next((a.text for a in box.findall("attribute") if a.get("name") == "score" and a.text), None)
-        boxes.append(AnnotatedBox((x0, y0, x1, y1), box.attrib["label"], None if score is None else float(score)))
-    return AnnotatedImage(entry.attrib["name"], int(entry.attrib["width"]), int(entry.attrib["height"]), boxes)

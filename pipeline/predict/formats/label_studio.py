@@ -4,14 +4,12 @@ Lengths are percent of the image. The score of a task orders them "least certain
 served as local files below the folder that the paths are relative to.
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement
 
-from pipeline.errors import DataError, reason
 from pipeline.files import write_bytes, write_json
 from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, Images, printable, xml_text
 
@@ -50,33 +48,3 @@ def _region(name: str, box: AnnotatedBox, image: AnnotatedImage) -> dict[str, An
     facts = {"id": name, "type": "rectanglelabels", "from_name": "label", "to_name": "image", "image_rotation": 0,
              "original_width": image.width, "original_height": image.height}  # fmt: skip
     return facts | {"value": value, "score": box.score}
-
-
-def read(path: Path) -> list[AnnotatedImage]:
-    """Read what Label Studio exports as JSON: people's annotations where a task has them, else its predictions.
-
-    Raises:
-        DataError: the file is not of this format.
-    """
-    try:
-        return [_image(task) for task in json.loads(path.read_bytes())]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise DataError(f"{path} is not Label Studio's JSON: {type(error).__name__}: {reason(error)}.") from None
-
-
-def _image(task: dict[str, Any]) -> AnnotatedImage:
-    place = task["data"]["image"]
-    place = unquote(place.removeprefix(_ROOT)) if place.startswith(_ROOT) else place
-    regions = [
-        r for r in (task.get("annotations") or task["predictions"])[0]["result"] if r["type"] == "rectanglelabels"
-    ]
-    width, height = (regions[0]["original_width"], regions[0]["original_height"]) if regions else (0, 0)
-    return AnnotatedImage(place, int(width), int(height), list(_boxes(regions)))
-
-
-def _boxes(regions: Sequence[dict[str, Any]]) -> Iterator[AnnotatedBox]:
-    for region in regions:
-        value, width, height = region["value"], region["original_width"], region["original_height"]
-        x, y, w, h = (float(value[key]) for key in _KEYS)
-        corners = (x * width / 100, y * height / 100, (x + w) * width / 100, (y + h) * height / 100)
-        yield AnnotatedBox(corners, value["rectanglelabels"][0], region.get("score"))

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement
 
-from pipeline.errors import DataError, reason
 from pipeline.files import write_bytes
-from pipeline.predict.formats.annotation import AnnotatedBox, AnnotatedImage, Images, parse_xml, printable, xml_text
+from pipeline.predict.formats.annotation import AnnotatedImage, Images, printable, xml_text
 
 FOLDER = "voc"
 
@@ -42,26 +41,3 @@ def _annotation(image: AnnotatedImage) -> Element:
         for name, value in corners.items():
             SubElement(place, name).text = str(value)
     return root
-
-
-def read(path: Path) -> list[AnnotatedImage]:
-    """Read one file, or all below a folder.
-
-    Raises:
-        DataError: one is not of this format.
-    """
-    files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
-    return [_image(file) for file in files]
-
-
-def _image(file: Path) -> AnnotatedImage:
-    root = parse_xml(file)
-    try:
-        width, height = (int(float(root.findtext(f"size/{name}", ""))) for name in ("width", "height"))
-        boxes = []
-        for thing in root.findall("object"):
-            x0, y0, x1, y1 = (float(thing.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax"))
-            boxes.append(AnnotatedBox((x0 - 1, y0 - 1, x1, y1), thing.findtext("name", "")))
-        return AnnotatedImage(root.findtext("filename", ""), width, height, boxes)
-    except ValueError as error:
-        raise DataError(f"{file} is not Pascal VOC: {reason(error)}.") from None

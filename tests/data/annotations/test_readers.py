@@ -97,8 +97,10 @@ def test_label_studio_in_percent_people_before_predictions(tmp_path):
          "predictions": [{"result": [region(0, 0, 100, 100)]}]},
         {"data": {"image": "/data/upload/3/0a1b2c3d-c.jpg"}, "annotations": [], "predictions": [{"result": []}]},
     ]  # fmt: skip
-    assert boxes(read(tmp_path, "export.json", tasks)) == {
-        "cats/a b.jpg": ([((0.25, 0.5, 0.75, 0.75), "cat")], (1, 1)), "/data/upload/3/c.jpg": ([], (1, 1)),
+    named = read(tmp_path, "export.json", tasks)
+    assert [one.by_people for one in named.values()] == [True, False]
+    assert boxes(named) == {
+        "cats/a b.jpg": ([((0.25, 0.5, 0.75, 0.75), "cat")], (1, 1)), "/data/upload/3/0a1b2c3d-c.jpg": ([], (1, 1)),
     }  # fmt: skip
 
 

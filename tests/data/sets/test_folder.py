@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.data.annotations import Annotated
 from pipeline.data.sets import folder
 from pipeline.data.source import NOT_READ
+from pipeline.data.truth_files import match
 from pipeline.errors import DataError
 from tests.data.make_photos import SIZE, write_photos
 from tests.data.settings import prepare_settings
@@ -189,5 +191,20 @@ def test_boxes_of_nobody_are_told(root):
     source = read(root)
     assert by_path(source)["cats/0.jpg"].boxes == ((1, 2, 3, 4),)
     assert [(path, reason) for path, reason, _ in problems(source)] == [
-        (name, "boxes.csv has boxes for it, but no one image has that name") for name in ("elsewhere.jpg", "0.jpg")
+        ("elsewhere.jpg", "boxes.csv has boxes for it, but no image has that name"),
+        ("0.jpg", "boxes.csv has boxes for it, but it may be any of 2 images: cats/0.jpg, dogs/0.jpg"),
     ]
+
+
+@pytest.mark.parametrize(("paths", "name", "owner"), [
+    (("cats/1.jpg", "dogs/1.png"), "cats/1.png", "cats/1.jpg"),
+    (("a.jpg", "a.b.jpg"), "labels/a.b", "a.b.jpg"),
+    (("x.jpg", "0a1b2c3d-x.jpg"), "upload/3/0a1b2c3d-x.jpg", "0a1b2c3d-x.jpg"),
+    (("x.jpg", "y.jpg"), "upload/3/0a1b2c3d-x.jpg", "x.jpg"),
+    (("cats/1.jpg", "cats/1.png", "dogs/1.gif"), "cats/1.gif", None),
+    (("cats/1.jpg",), "", None),
+])  # fmt: skip
+def test_the_longest_end_of_a_name_decides(paths, name, owner):
+    found, unknown = match(paths, {name: Annotated(())})
+    assert list(found) == ([owner] if owner else [])
+    assert list(unknown) == ([] if owner else [name])
