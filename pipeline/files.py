@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     # Every command imports this module, most handle no table, and importing pandas takes a second.
     import pandas as pd
 
+#: The images with their labels and nothing else: all that training and the maps may know.
+LABELLED = Path("data/labelled")
+#: The same images with boxes and masks, which choose thresholds and measure.
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
 CAMS = Path("cams")

@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.files import (
     BOXES,
     CAMS,
+    LABELLED,
     METRICS,
     MODELS,
     PREPARED,
@@ -33,8 +34,8 @@ from pipeline.params import Params
 from pipeline.schemas import Arrays, Facts, check_arrays, parse_json
 
 STAGES: Mapping[Path, str] = {
-    PREPARED: "prepare", MODELS: "train", CAMS: "extract_cams", BOXES: "localize", METRICS: "evaluate",
-    REPORT: "report",
+    LABELLED: "prepare", PREPARED: "prepare", MODELS: "train", CAMS: "extract_cams", BOXES: "localize",
+    METRICS: "evaluate", REPORT: "report",
 }  # fmt: skip
 #: The parameters that decide what a stage writes, as dvc.yaml lists them.
 PARAMS: Mapping[str, tuple[str, ...]] = {

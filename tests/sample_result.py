@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipeline.data.manifest import Dataset, write_dataset
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, write_csv, write_shard
+from pipeline.data.manifest import Dataset, labels_only, write_dataset
+from pipeline.files import BOXES, CAMS, LABELLED, METRICS, MODELS, PREPARED, REPORT, file_hash, write_csv, write_shard
 from pipeline.params import load_params
 from pipeline.records import Inputs, write_record, write_sealed
 from pipeline.stages import evaluate, localize
@@ -41,12 +41,19 @@ def write_run(folder: Path, *, boxes: bool = True, masks: bool = True, seed: int
     """Everything up to ``cams/``, relative to the current folder, which must be ``folder``."""
     rng = np.random.default_rng(seed)
     rows = [_row(folder, split, i, rng, boxes, masks) for split, size in SIZES.items() for i in range(size)]
-    (folder / PREPARED).mkdir(parents=True)
-    write_dataset(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"), folder / PREPARED)
-    write_record(folder / PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))
+    write_prepared(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"))
     for split in ("val", "test", "gate"):
         _write_cams(folder, split, [row for row in rows if row["split"] == split], rng)
     write_training(folder)
+
+
+def write_prepared(dataset: Dataset) -> None:
+    """What ``prepare`` leaves in the current folder."""
+    for home, written in ((LABELLED, labels_only(dataset, "beef")), (PREPARED, dataset)):
+        home.mkdir(parents=True, exist_ok=True)
+        write_dataset(written, home)
+        inputs = Inputs(LABELLED) if home == PREPARED else None
+        write_record(home, home, inputs, load_params(), only=("manifest.parquet", "dataset.json"))
 
 
 def write_training(folder: Path, *, train_key: str = "a" * 32, model: bytes = b"weights") -> None:
@@ -54,7 +61,7 @@ def write_training(folder: Path, *, train_key: str = "a" * 32, model: bytes = b"
     shutil.rmtree(folder / MODELS, ignore_errors=True)
     (folder / MODELS).mkdir()
     (folder / MODELS / "model.pt").write_bytes(model)
-    record = write_record(folder / MODELS, MODELS, Inputs(PREPARED), load_params(), only=("model.pt",))
+    record = write_record(folder / MODELS, MODELS, Inputs(LABELLED), load_params(), only=("model.pt",))
     history = [history_row(epoch) for epoch in range(1, EPOCHS + 1)]
     write_csv(folder / MODELS / "history.csv", pd.DataFrame(history))
     facts = {"train_key": train_key, "seconds": 12.5, "device": "CPU, 2 threads", "parameters": 1234,
@@ -62,7 +69,7 @@ def write_training(folder: Path, *, train_key: str = "a" * 32, model: bytes = b"
     seals = {"history": file_hash(folder / MODELS / "history.csv"), "model": record.identity}
     write_sealed(folder / MODELS / "training.json", facts | seals)
     (folder / CAMS / "record.json").unlink(missing_ok=True)
-    write_record(folder / CAMS, CAMS, Inputs(PREPARED, MODELS), load_params())
+    write_record(folder / CAMS, CAMS, Inputs(LABELLED, MODELS), load_params())
 
 
 def history_row(epoch: int) -> dict[str, float]:

@@ -123,7 +123,7 @@ def test_maps_of_another_manifest(first_run, tmp_path):
     edit(project, {"prepare.val_fraction": 0.5})
     assert pipeline(project, "prepare").returncode == 0
     text = refuse(project, "localize")
-    assert "cams was made from another data/prepared than the one here" in text
+    assert "cams was made from another data/labelled than data/prepared" in text
     assert "by hand `python -m pipeline extract_cams`" in text
 
 

@@ -98,6 +98,9 @@ def test_every_parameter_belongs_to_a_stage():
         assert covered or key == "track.experiment" or key.startswith("promote.")
 
 
-def test_stages_that_open_images_depend_on_their_root():
-    for stage in ("prepare", "train", "extract_cams", "evaluate", "report"):
+def test_images_are_known_by_their_content_so_that_new_boxes_beside_them_train_nothing_again():
+    for stage in ("prepare", "evaluate", "report"):
         assert "${prepare.root}" in DVC[stage]["deps"]
+    for stage in ("train", "extract_cams"):
+        assert "data/labelled" in DVC[stage]["deps"]
+        assert not {"${prepare.root}", "data/prepared"} & set(DVC[stage]["deps"])

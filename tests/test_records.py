@@ -12,7 +12,7 @@ import pytest
 from pipeline import records
 from pipeline.data.manifest import read_dataset
 from pipeline.errors import UserError
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, write_shard
+from pipeline.files import BOXES, CAMS, LABELLED, METRICS, MODELS, PREPARED, REPORT, file_hash, write_shard
 from pipeline.models.localizer import build_localizer, save_localizers
 from pipeline.params import load_params
 from pipeline.records import Inputs, adopt_model, read_record, write_record
@@ -26,9 +26,12 @@ ARCHITECTURE = {"backbone": "squeezenet1_1", "stride": 16, "head": "gap", "tap_t
                 "acol_width": 8, "ae_threshold": 0.6, "classes": len(CLASSES)}  # fmt: skip
 #: Every file between stages, and the stages that read it.
 READERS = {
-    "data/prepared/manifest.parquet": (train, localize, report),
-    "data/prepared/dataset.json": (train, extract_cams, evaluate),
-    "data/prepared/record.json": (train, extract_cams, localize, evaluate, report, track),
+    "data/labelled/manifest.parquet": (train, extract_cams),
+    "data/labelled/dataset.json": (train, extract_cams),
+    "data/labelled/record.json": (train, extract_cams),
+    "data/prepared/manifest.parquet": (localize, report),
+    "data/prepared/dataset.json": (localize, evaluate),
+    "data/prepared/record.json": (localize, evaluate, report, track),
     "models/model.pt": (extract_cams, track),
     "models/record.json": (extract_cams, report, track),
     "models/training.json": (report, track),
@@ -50,7 +53,7 @@ READERS = {
     "report/record.json": (track,),
     "report/index.html": (track,),
 }
-FOLDERS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
+FOLDERS = (LABELLED, PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,7 @@ def test_a_record_names_files_origins_and_parameters(project):
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in METRICS.iterdir()}
     del files["record.json"]
     assert record.files == files
-    identities = {str(folder): read_record(folder).identity for folder in (PREPARED, MODELS, CAMS, BOXES)}
+    identities = {str(folder): read_record(folder).identity for folder in FOLDERS[:5]}
     assert record.made_from == identities
     assert record.params["train"]["train.lambda"] == load_params().train.lambda_
     assert set(record.params) == {"prepare", "train", "extract_cams", "localize", "evaluate"}
@@ -151,15 +154,15 @@ def test_outputs_of_two_runs_are_told_apart(project, stage):
 
 def test_a_model_of_other_data_is_refused_unless_it_was_brought_on_purpose(project):
     write_params(project, train__crop=32, train__resize=32, prepare__seed=9)
-    (PREPARED / "record.json").unlink()
-    write_record(PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))
+    (LABELLED / "record.json").unlink()
+    write_record(LABELLED, LABELLED, None, load_params(), only=("manifest.parquet", "dataset.json"))
     with pytest.raises(
-        UserError, match=r"models was made from another data/prepared than the one here.*pipeline train"
+        UserError, match=r"models was made from another data/labelled than the one here.*pipeline train"
     ):
         extract_cams.run(load_params())
     adopt_model(MODELS)
     extract_cams.run(load_params())
-    assert Inputs(CAMS).made_from["data/prepared"] == read_record(PREPARED).identity
+    assert Inputs(CAMS).made_from["data/labelled"] == read_record(LABELLED).identity
 
 
 def test_results_of_an_earlier_version_say_what_to_run(project):

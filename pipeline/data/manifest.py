@@ -1,7 +1,7 @@
 """The manifest: one table that every data set becomes. No code after ``prepare`` knows which data set it was."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,17 @@ class Dataset:
     def images(self, split: str) -> dict[str, ImageRow]:
         """The images of one split by id, in the manifest's order."""
         return {row["image_id"]: _image_row(row) for _, row in self.split(split).iterrows()}
+
+
+def labels_only(dataset: Dataset, content_hash: str) -> Dataset:
+    """The same images with their labels and without boxes and masks.
+
+    Args:
+        content_hash: of the image files alone.
+    """
+    nothing: list[list[Any]] = [[] for _ in range(len(dataset.rows))]
+    rows = dataset.rows.assign(boxes=nothing, masks=nothing, ignore_mask=None, part_mask=None)
+    return replace(dataset, rows=rows, content_hash=content_hash, mask_values=MaskValues())
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:

@@ -11,13 +11,25 @@ from pipeline import console
 from pipeline.data.sets import find_dataset
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, METRICS, MODELS, PREPARED, REPORT, file_hash, reaching, read_json, weights_file
+from pipeline.files import (
+    BOXES,
+    CAMS,
+    LABELLED,
+    METRICS,
+    MODELS,
+    PREPARED,
+    REPORT,
+    file_hash,
+    reaching,
+    read_json,
+    weights_file,
+)
 from pipeline.params import Params, TrainParams
 from pipeline.schemas import DatasetFacts, Facts
 from pipeline.system.git import GitError, head, toplevel
 from pipeline.system.state import state_folder
 
-OUTPUTS = (PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
+OUTPUTS = (LABELLED, PREPARED, MODELS, CAMS, BOXES, METRICS, REPORT)
 
 
 class _Known(Facts):

@@ -17,7 +17,7 @@ from pipeline import console
 from pipeline.data.manifest import read_facts
 from pipeline.errors import TransientError, UserError, WsolError
 from pipeline.execution.workspace import create_workspace, remove_workspace
-from pipeline.files import METRICS, MODELS, PREPARED
+from pipeline.files import LABELLED, METRICS, MODELS, PREPARED
 from pipeline.params import load_params
 from pipeline.promotion.contenders import recorded_params, scored
 from pipeline.promotion.rule import Contender
@@ -86,11 +86,11 @@ def _workspace(name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _bring_data(folder: Path) -> None:
-    done = dvc(folder, "checkout", "--quiet", str(PREPARED))
+    done = dvc(folder, "checkout", "--quiet", str(LABELLED), str(PREPARED))
     if done.returncode:
         raise UserError(
-            f"DVC's cache does not hold {PREPARED} as dvc.lock names it: {done.stderr.strip()} Run `python -m pipeline "
-            "repro` here first."
+            f"DVC's cache does not hold {LABELLED} and {PREPARED} as dvc.lock names them: {done.stderr.strip()} Run "
+            "`python -m pipeline repro` here first."
         )
 
 

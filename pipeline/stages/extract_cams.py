@@ -1,6 +1,6 @@
 """Maps of the true and the predicted class for every val, gate and test image, at the resolution of the features.
 
-Reads data/prepared, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop,
+Reads data/labelled, the images (of train too for method ddt), models/model.pt, extract_cams.*, train.crop,
 train.resize and train.precision; writes
 cams/{val,gate,test}/NNNNN.npz with image_ids (n,), classes (n, 2) = true, predicted, maps (n, 2, h, w) float32 and
 logits (n, C) float32. A new threshold never comes back here, and another map method never trains again.
@@ -20,7 +20,7 @@ from pipeline.cams.extractor import Extractor, Views
 from pipeline.cams.foreground import Foreground
 from pipeline.data.images import batches
 from pipeline.data.manifest import Dataset, read_dataset
-from pipeline.files import CAMS, MODELS, PREPARED, SHARD_SIZE, replacing_folder, write_shard
+from pipeline.files import CAMS, LABELLED, MODELS, SHARD_SIZE, replacing_folder, write_shard
 from pipeline.models.localizer import Localizer, device, load_localizers
 from pipeline.params import Params
 from pipeline.records import Inputs, write_record
@@ -32,8 +32,8 @@ Read = Callable[[list[NDArray[np.int64]], int], Iterator[Tensor]]
 
 def run(params: Params) -> dict[str, Any]:
     """Extract the maps; returns the number of images per split."""
-    inputs = Inputs(PREPARED, MODELS)
-    dataset = read_dataset(read=inputs.read)
+    inputs = Inputs(LABELLED, MODELS)
+    dataset = read_dataset(LABELLED, read=inputs.read)
     networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
     networks = [network.to(device()) for network in networks]
     foreground = _fitted_foreground(networks[0], dataset, params) if params.extract_cams.method == "ddt" else None

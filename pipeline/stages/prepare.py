@@ -1,7 +1,9 @@
 """Read the raw data set, check every image and box, set val and gate aside, and write the manifest.
 
-Reads prepare.root as prepare.dataset says; writes data/prepared (manifest.parquet, dataset.json, problems.csv,
-record.json). Real images are read in place and never copied; the synthetic ones are drawn into data/prepared.
+Reads prepare.root as prepare.dataset says; writes data/labelled (images and labels: manifest.parquet, dataset.json,
+record.json) and data/prepared (the same with boxes and masks, and problems.csv): who trains reads the former alone, so
+that new boxes train nothing again. Real images are read in place and never copied; the synthetic ones are drawn into
+data/labelled.
 """
 
 import hashlib
@@ -9,40 +11,40 @@ import textwrap
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from pipeline import console
 from pipeline.data.checks import Inspected, check_splits, inspect_images
 from pipeline.data.equal_images import find_equal, warn_of_equal
-from pipeline.data.manifest import SPLITS, Dataset, write_dataset
+from pipeline.data.manifest import SPLITS, Dataset, labels_only, write_dataset
 from pipeline.data.sets import find_dataset
 from pipeline.data.source import Problem, Sample, Source
 from pipeline.data.splits import set_aside
 from pipeline.data.tree import files_below
-from pipeline.files import PREPARED, replacing_folder, write_csv
+from pipeline.files import LABELLED, PREPARED, replacing_folder, write_csv
 from pipeline.params import Params, PrepareParams
-from pipeline.records import write_record
+from pipeline.records import Inputs, write_record
 
 
 def run(params: Params) -> dict[str, Any]:
     """Prepare the data set; returns the number of images per split."""
     settings = params.prepare
-    with replacing_folder(PREPARED) as folder:
+    with replacing_folder(LABELLED) as folder:
         files_below(Path(settings.root))
         source = find_dataset(settings.dataset).read_source(settings, folder)
         _warn_of_a_part(source)
         samples = _split(source.samples, settings)
         check_splits(samples, source.classes, gate=settings.gate_fraction > 0)
-        here = folder if source.root == PREPARED else source.root
+        here = folder if source.root == LABELLED else source.root
         usable, problems = inspect_images(replace(source, root=here, samples=samples), strict=settings.strict)
         check_splits([one.sample for one in usable], source.classes, gate=settings.gate_fraction > 0)
         dataset = _dataset(source, usable)
-        write_dataset(dataset, folder)
+        _write(labels_only(dataset, _content_hash(usable, "content")), folder, LABELLED, None, params)
+    with replacing_folder(PREPARED) as folder:
         _write_problems(folder / "problems.csv", problems)
-        # Images are what DVC and the content hash know; no reader hashes them.
-        write_record(folder, PREPARED, None, params, only=("manifest.parquet", "dataset.json"))
+        _write(dataset, folder, PREPARED, Inputs(LABELLED), params)
     _warn_of_problems(problems)
     warn_of_equal(dataset.equal_images)
     if len(dataset.classes) == 1:
@@ -53,6 +55,12 @@ def run(params: Params) -> dict[str, Any]:
     counts = {split: len(dataset.split(split)) for split in SPLITS}
     console.say(f"{settings.dataset}: {len(dataset.classes)} classes, images {counts}")
     return counts
+
+
+def _write(dataset: Dataset, folder: Path, home: Path, inputs: Inputs | None, params: Params) -> None:
+    write_dataset(dataset, folder)
+    # Images are what DVC and the content hash know; no reader hashes them.
+    write_record(folder, home, inputs, params, only=("manifest.parquet", "dataset.json"))
 
 
 def _warn_of_a_part(source: Source) -> None:
@@ -97,7 +105,12 @@ def _dataset(source: Source, usable: list[Inspected]) -> Dataset:
         }
         for one in usable
     ).sort_values("image_id", ignore_index=True)
-    content = "\n".join(sorted(f"{one.sample.image_id} {one.digest}" for one in usable))
-    data_hash = hashlib.sha256(content.encode()).hexdigest()
     equal = find_equal([one.sample for one in usable], [one.content for one in usable])
-    return Dataset(rows, source.classes, source.root, data_hash, equal, source.upright, source.mask_values)
+    content_hash = _content_hash(usable, "digest")
+    return Dataset(rows, source.classes, source.root, content_hash, equal, source.upright, source.mask_values)
+
+
+def _content_hash(images: list[Inspected], digest: Literal["content", "digest"]) -> str:
+    """One hash of all image files, or of all images with their boxes and masks."""
+    lines = sorted(f"{one.sample.image_id} {getattr(one, digest)}" for one in images)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

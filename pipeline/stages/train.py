@@ -1,6 +1,6 @@
 """Train the classifier from image labels alone; a killed training goes on from its last checkpoint.
 
-Reads data/prepared, the images, train.* and seed; writes models/ (model.pt, record.json, history.csv, training.json).
+Reads data/labelled, the images, train.* and seed; writes models/ (model.pt, record.json, history.csv, training.json).
 Metrics are streamed to MLflow while it trains; where no server answers, training goes on without. On several GPUs it
 starts itself as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
@@ -19,7 +19,7 @@ import torch
 from pipeline import console
 from pipeline.data.manifest import Dataset, read_dataset
 from pipeline.errors import DataError
-from pipeline.files import MODELS, PREPARED, file_hash, replacing_files, write_csv
+from pipeline.files import LABELLED, MODELS, file_hash, replacing_files, write_csv
 from pipeline.models.attention_dropout import AttentionDropout, RegionDropout, insert_after
 from pipeline.models.backbones import check_region_fits
 from pipeline.models.localizer import Localizer, build_localizer, device, save_localizers
@@ -51,8 +51,8 @@ class _Training:
 
 def run(params: Params) -> dict[str, Any]:
     """Train and write the model; returns the last epoch's figures."""
-    inputs = Inputs(PREPARED)
-    dataset, settings, key = read_dataset(read=inputs.read), params.train, train_key(params)
+    inputs = Inputs(LABELLED)
+    dataset, settings, key = read_dataset(LABELLED, read=inputs.read), params.train, train_key(params)
     if rank() != 0:
         console.silence()
     console.say(f"{settings.backbone} on {_device_name()}, λ = {settings.lambda_:g} ({settings.regularizer})")

@@ -10,7 +10,7 @@ import torch
 
 from pipeline import console
 from pipeline.errors import UserError
-from pipeline.files import PREPARED, file_hash, reading, weights_file, write_bytes
+from pipeline.files import LABELLED, file_hash, reading, weights_file, write_bytes
 from pipeline.params import Params
 from pipeline.system.dvc import code_files, read_stages
 from pipeline.system.state import checkpoints_folder
@@ -19,13 +19,14 @@ from pipeline.system.state import checkpoints_folder
 def train_key(params: Params) -> str:
     """Hash of everything a training depends on: its parameters, its code and its data.
 
-    The code is what ``dvc.yaml`` lists for the stage, the data what ``prepare`` recorded, image contents included.
+    The code is what ``dvc.yaml`` lists for the stage, the data what ``prepare`` recorded of images and
+    labels, image contents included; boxes and masks are none of a training's business.
     """
     settings = {"seed": params.seed, "train": params.train.model_dump(by_alias=True)}
     if isinstance(params.train.pretrained, str):
         settings["weights"] = file_hash(weights_file(params.train.pretrained))
     parts = [json.dumps(settings, sort_keys=True)]
-    parts += [f"{path}:{file_hash(path)}" for path in (*_code_files(), *sorted(PREPARED.glob("*.*")))]
+    parts += [f"{path}:{file_hash(path)}" for path in (*_code_files(), *sorted(LABELLED.glob("*.*")))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

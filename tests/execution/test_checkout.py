@@ -29,7 +29,7 @@ def dvc(folder, *arguments):
 
 def outputs(folder):
     """Content of all output files."""
-    places = ("data/prepared", "models", "cams", "boxes", "metrics", "report")
+    places = ("data/labelled", "data/prepared", "models", "cams", "boxes", "metrics", "report")
     files = (path for place in places for path in (folder / place).rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != ".gitignore"}
 

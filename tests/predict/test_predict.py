@@ -22,9 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pipeline.data.annotations import read_annotations
-from pipeline.data.manifest import Dataset, write_dataset
+from pipeline.data.manifest import Dataset
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, MODELS, PREPARED
+from pipeline.files import BOXES, CAMS, LABELLED, MODELS
 from pipeline.models.localizer import build_localizer, save_localizers
 from pipeline.params import load_params
 from pipeline.predict.bundle import read_model, write_model_here
@@ -39,7 +39,7 @@ from pipeline.records import Inputs, write_record
 from pipeline.stages import extract_cams, localize
 from tests.made_once import made_once
 from tests.project import ROOT, environment
-from tests.sample_result import write_params
+from tests.sample_result import write_params, write_prepared
 
 CLASSES = ("kite", "</script><img src=x onerror=alert(1)>")
 SETTINGS = {"train__crop": 64, "train__resize": 72, "extract_cams__batch_size": 4, "localize__threshold": 0.4}
@@ -78,9 +78,7 @@ def _write_data(folder):
             rows.append({"image_id": f"{split}{i}", "path": f"{split}{i}.png", "split": split, "labels": [i % 2],
                          "width": width, "height": height, "boxes": [[1.0, 2.0, 30.0, 30.0]],
                          "masks": [], "ignore_mask": None, "part_mask": None})  # fmt: skip
-    (folder / PREPARED).mkdir(parents=True)
-    write_dataset(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"), folder / PREPARED)
-    write_record(folder / PREPARED, PREPARED, None, load_params(), only=("manifest.parquet", "dataset.json"))
+    write_prepared(Dataset(pd.DataFrame(rows), CLASSES, folder / "images", "c0ffee"))
 
 
 def _write_model():
@@ -89,7 +87,7 @@ def _write_model():
                     "acol_threshold": 0.6, "acol_width": 8, "ae_threshold": 0.6}  # fmt: skip
     MODELS.mkdir()
     save_localizers(MODELS / "model.pt", [build_localizer(architecture).eval()], architecture)
-    write_record(MODELS, MODELS, Inputs(PREPARED), load_params(), only=("model.pt",))
+    write_record(MODELS, MODELS, Inputs(LABELLED), load_params(), only=("model.pt",))
 
 
 @pytest.fixture

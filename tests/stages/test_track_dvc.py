@@ -25,8 +25,8 @@ stages:
   evaluate:
     cmd: python make.py
     params: [localize]
-    outs: [data/prepared, images, models/model.pt, models/record.json, models/training.json, models/history.csv, cams,
-           boxes, metrics/record.json,
+    outs: [data/labelled, data/prepared, images, models/model.pt, models/record.json, models/training.json,
+           models/history.csv, cams, boxes, metrics/record.json,
            metrics/metrics.json, metrics/threshold_curve.csv, metrics/per_image.parquet, report]
   track:
     cmd: python -m pipeline track
@@ -43,7 +43,8 @@ def checkout(tmp_path, monkeypatch, empty_database):
     (folder / ".wsol/mlflow.db").write_bytes(empty_database)
     (folder / "make.py").write_text(MAKE)
     (folder / "dvc.yaml").write_text(DVC_YAML)
-    (folder / ".gitignore").write_text("/.wsol\n/data/prepared\n/images\n/models\n/cams\n/boxes\n/metrics\n/report\n")
+    ignored = ("data/labelled", "data/prepared", "images", "models", "cams", "boxes", "metrics", "report")
+    (folder / ".gitignore").write_text("/.wsol\n" + "".join(f"/{place}\n" for place in ignored))
     write_params(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import PREPARED
+from pipeline.files import LABELLED
 from pipeline.params import load_params
 from pipeline.training.checkpoint import train_key
 
@@ -19,8 +19,8 @@ def code(tmp_path, monkeypatch):
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy2(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    PREPARED.mkdir(parents=True)
-    (PREPARED / "dataset.json").write_text("{}")
+    LABELLED.mkdir(parents=True)
+    (LABELLED / "dataset.json").write_text("{}")
     return tmp_path / "pipeline"
 
 

@@ -23,7 +23,7 @@ class RawDataset(Protocol):
 
         Args:
             settings: ``root`` is where the raw data lies; ``seed`` is for what is drawn or split here.
-            folder: where images that do not exist yet may be drawn; they will lie in ``data/prepared``.
+            folder: where images that do not exist yet may be drawn; they will lie in ``data/labelled``.
 
         Raises:
             DataError: an annotation cannot be understood; names the file and the line.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.masks import Masks
 from pipeline.data.source import Sample, Source
-from pipeline.files import PREPARED, write_bytes
+from pipeline.files import LABELLED, write_bytes
 from pipeline.params import PrepareParams
 
 #: Share of the images whose body (background) carries the texture (colour) of their own class; otherwise any class's.
@@ -63,7 +63,7 @@ def read_source(settings: PrepareParams, folder: Path) -> Source:
             rng = np.random.default_rng([seed, STREAMS[split], number])
             scene = draw_scene(rng, label, classes, size)
             samples.append(_write(folder, f"{split}_{number:05d}", split, label, scene))
-    return Source(PREPARED, tuple(f"class_{label:02d}" for label in range(classes)), samples)
+    return Source(LABELLED, tuple(f"class_{label:02d}" for label in range(classes)), samples)
 
 
 def _write(folder: Path, name: str, split: str, label: int, scene: Scene) -> Sample:
