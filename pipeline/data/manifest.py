@@ -78,7 +78,7 @@ def labels_only(dataset: Dataset, content_hash: str) -> Dataset:
     Args:
         content_hash: of the image files alone.
     """
-    nothing = pd.Series([[] for _ in range(len(dataset.rows))], dataset.rows.index, dtype=object)
+    nothing: "pd.Series[Any]" = pd.Series([[] for _ in range(len(dataset.rows))], dataset.rows.index, dtype=object)
     rows = dataset.rows.assign(boxes=nothing, masks=nothing, ignore_mask=None, part_mask=None)
     return replace(dataset, rows=rows, content_hash=content_hash, mask_values=MaskValues())
 
