@@ -27,6 +27,7 @@ from pipeline.system.git import GitError
 from pipeline.system.locks import exclusive_lock
 from pipeline.system.state import checkpoints_folder, training_lock
 from pipeline.tracking import tags
+from pipeline.tracking.headlines import headlines, run_name
 from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
 from pipeline.tracking.runs import Point, Row, open_row, training_points
 from pipeline.tracking.server import shown_tracking_uri
@@ -44,7 +45,8 @@ def run(params: Params) -> dict[str, Any]:
     made_with = replaced(params, result.params)
     with open_row(params.track.experiment, result.run_key, training.train_key) as row:
         row.log_params(made_with.flat())
-        row.log_points([*_scores(metrics), *_training(training), *_threshold_curves(curve), *_training_curves(history)])
+        row.log_points([*headlines(metrics, training), *_scores(metrics), *_training(training)])
+        row.log_points([*_threshold_curves(curve), *_training_curves(history)])
         row.log_files([REPORT / "index.html"], "report")
         row.log_files([*RESULT, MODELS / "history.csv"], "metrics")
         row.log_model([MODEL, MODELS / RECORD, MODELS / "training.json"], result.model_hash)
@@ -177,7 +179,7 @@ def _facts(metrics: Mapping[str, Any], training: Training) -> dict[str, str]:
 
 
 def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Name and description, as the pages of MLflow show them: a table of runs cuts names after some 20 letters."""
+    """Name and description, as the pages of MLflow show them."""
     train, tau = params.train, metrics["threshold"]
     settings = f"{train.backbone}, {train.regularizer} with λ = {train.lambda_:g}, seed {params.seed}"
     paragraphs = [
@@ -187,7 +189,7 @@ def _presentation(params: Params, metrics: Mapping[str, Any]) -> dict[str, str]:
         _origin(),
     ]
     return {
-        tags.RUN_NAME: f"λ={train.lambda_:g} τ={tau:.3g} {params.prepare.dataset} {train.backbone}",
+        tags.RUN_NAME: run_name(params, tau),
         tags.NOTE: "\n\n".join(paragraphs),
     }
 

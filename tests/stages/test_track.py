@@ -92,13 +92,15 @@ def test_a_result_is_one_row_with_everything_in_it(project, monkeypatch):
     assert row.data.metrics["val/cls_top1"] == pytest.approx(metrics["val"]["cls_top1"])
     assert row.data.metrics["threshold"] == pytest.approx(metrics["threshold"])
     assert (row.data.metrics["train_seconds"], row.data.metrics["train_parameters"]) == (12.5, 1234)
+    assert row.data.metrics["GT-known 0.5"] == round(metrics["test"]["gt_known_iou50"], 2)
+    assert min(row.data.metrics) == "Entropy"
     tags, lock = row.data.tags, yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert tags["wsol.train_key"] == TRAIN_KEY
     assert tags["wsol.data_hash"] == lock["prepare"]["outs"][0]["md5"]
     assert tags["wsol.model_hash"] == lock["train"]["outs"][0]["md5"]
     assert (tags["wsol.threshold_source"], tags["wsol.train_device"]) == ("val", "CPU, 2 threads")
     assert (tags["wsol.airflow_run"], tags["wsol.git_commit"]) == ("manual__1", "unknown")
-    assert tags["mlflow.runName"] == f"λ=0.0001 τ={metrics['threshold']:.3g} synthetic resnet18"
+    assert tags["mlflow.runName"] == f"CAM KL0.0001 τ{metrics['threshold']:.3g} s0 resnet18 synthetic"
     assert artifacts(row.info.run_id) == ["metrics", "model", "provenance", "report"]
     assert artifacts(row.info.run_id, "model") == ["model/model.pt", "model/record.json", "model/training.json"]
     assert artifacts(row.info.run_id, "provenance") == ["provenance/dvc.lock", "provenance/params.yaml"]
@@ -328,6 +330,8 @@ def test_without_boxes_the_row_has_classification_only(tmp_path, monkeypatch, st
     (row,) = rows()
     assert "test/cls_top1" in row.data.metrics
     assert not [name for name in row.data.metrics if "gt_known" in name]
+    headlines = {name for name in row.data.metrics if name[0].isupper()}
+    assert headlines == {"Entropy", "Tau", "Top-1 cls", "Training minutes", "Val Top-1 cls"}
     assert not (tmp_path / MODELS / "mlruns").exists()
 
 
@@ -395,7 +399,7 @@ def test_the_parameters_are_those_the_result_was_made_with(project, lock, tmp_pa
     run_id = track.run(load_params())["run_id"]
     (row,) = rows()
     assert row.data.params == {name: str(value) for name, value in made_with.items()}
-    assert "λ=0.0001" in row.data.tags["mlflow.runName"]
+    assert "KL0.0001" in row.data.tags["mlflow.runName"]
     kept = MlflowClient(tracking_uri()).download_artifacts(run_id, "provenance/params.yaml", str(tmp_path))
     assert load_params(Path(kept)).flat() == made_with
     assert ("provenance/dvc.lock" in artifacts(run_id, "provenance")) is lock
