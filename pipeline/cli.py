@@ -156,6 +156,24 @@ def start(
     _answer(look_and_write(folder, dict(parse_assignment(text) for text in settings)))
 
 
+@app.command("import-boxes", rich_help_panel="Tools")
+def import_boxes(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="COCO, Label Studio, CVAT, VOC, YOLO or a table; or a folder of them"),
+    ],
+) -> None:
+    """Enter boxes that people corrected into the folder of your own images that prepare.root names.
+
+    Of an image that has boxes already they are replaced; the former file is kept. Boxes on val choose the threshold,
+    those of gate and test measure; nothing is trained again. See docs/prelabelling.md.
+    """
+    from pipeline.execution.import_boxes import import_boxes as enter
+
+    with _folder_to_itself("import-boxes"):
+        _answer(enter(files, load_params().prepare))
+
+
 class _ScoreCommand(TyperCommand):
     """Takes ``--iou 0.3 0.5 0.7`` as the field's script does, besides ``--iou 0.3 --iou 0.5``."""
 
@@ -203,7 +221,11 @@ def predict(
     source: Annotated[
         list[str],
         typer.Argument(help="image file, folder, glob, .txt or .csv list, http(s) address; - for a list on stdin"),
-    ],
+    ] = [],  # noqa: B006
+    split: Annotated[
+        Literal["", "val", "gate", "test"], typer.Option(help="in place of sources: this split of the data set here")
+    ] = "",
+    sample: Annotated[int | None, typer.Option(min=1, help="only so many of the images, drawn at random")] = None,
     model: Annotated[
         str, typer.Option(help="model file, run id, models:/NAME@champion; the last run here if not given")
     ] = "",
@@ -251,7 +273,10 @@ def predict(
     flags = {"images": images, "txt": save_txt or save_conf, "conf": save_conf, "crop": save_crop, "maps": save_maps}
     wants = frozenset(name for name, wanted in flags.items() if wanted)
     exports = [name.strip() for name in formats.split(",") if name.strip()] + (["coco"] if save_json else [])
-    _answer(box_images(source, model, out, options, device, wants, resume, exports, save_model))
+    result = box_images(
+        source, model, out, options, device, wants, resume, exports, save_model, split=split, sample=sample
+    )
+    _answer(result)
 
 
 @app.command(rich_help_panel="Tools")

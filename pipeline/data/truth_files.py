@@ -22,7 +22,7 @@ TRUTH_FOLDERS = (MASKS, "labels", "annotations", "Annotations")
 #: Files of the root that may hold boxes, by the end of their name.
 BOX_FILES = ("boxes.csv", "metadata.jsonl", "metadata.csv", ".json", "annotations.xml")
 #: Before the name of a file that was uploaded to Label Studio.
-UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
+UPLOADED = re.compile(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]+$)")
 
 
 def add_truth(
@@ -44,7 +44,7 @@ def add_truth(
     problems += [Problem(name, f"{place} has boxes for it, but {why}", NOT_READ) for name, why in unknown.items()]
     completed = []
     for sample in samples:
-        boxes, frame, others = _boxes_of(sample, boxed.get(sample.path), classes)
+        boxes, frame, others = boxes_of(sample, boxed.get(sample.path), classes)
         problems += [Problem(sample.path, f"{place}: {other}", NOT_READ) for other in others]
         completed.append(replace(sample, masks=masks.get(sample.path, Masks()), boxes=boxes, frame=frame))
     return completed, problems
@@ -70,8 +70,8 @@ def box_place(files: Sequence[str]) -> str | None:
 def match(paths: Sequence[str], named: Mapping[str, Annotated]) -> tuple[dict[str, Annotated], dict[str, str]]:
     """Annotations by the path of their image, and by name why others are nobody's.
 
-    A name is that of the one image whose path ends with the longest end of it, with or without its suffix; Label Studio's
-    mark of an uploaded file is left out where nothing is found with it.
+    A name is that of the one image whose path ends with the longest end of it, with or without its suffix; blanks around
+    it and Label Studio's mark of an uploaded file are left out where nothing is found with them.
     """
     ends: dict[str, list[str]] = defaultdict(list)
     for path in paths:
@@ -104,11 +104,11 @@ def _keys(path: str) -> Iterable[str]:
 
 def _wanted(name: str) -> Iterator[str]:
     """What a name may stand for, the most telling first: each of its ends, itself and without the suffix."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    for named in dict.fromkeys((path, path.with_name(UPLOADED.sub("", path.name)))) if path.name else ():
-        for start in range(len(named.parts)):
-            end = PurePosixPath(*named.parts[start:])
-            yield from (str(end), f"{end}/", f"{end.with_suffix('')}/")
+    for spelled in dict.fromkeys((name, name.strip(), UPLOADED.sub(r"\1", name))):
+        parts = PurePosixPath(spelled.replace("\\", "/")).parts
+        for start in range(len(parts)):
+            end = PurePosixPath(*parts[start:])
+            yield from (str(end), f"{end}/", f"{end.with_suffix('') if end.name else end}/")
 
 
 def _masks(files: Sequence[str], samples: Sequence[Sample]) -> tuple[dict[str, Masks], list[Problem]]:
@@ -129,7 +129,7 @@ def _masks(files: Sequence[str], samples: Sequence[Sample]) -> tuple[dict[str, M
     return masks, problems
 
 
-def _boxes_of(
+def boxes_of(
     sample: Sample, annotated: Annotated | None, classes: Sequence[str]
 ) -> tuple[tuple[Box, ...], tuple[float, float] | None, list[str]]:
     """The boxes of an image's own class, what they refer to, and why others are not among them.

@@ -10,7 +10,7 @@ from pipeline.predict.choice import load_model
 from pipeline.predict.formats import check_formats, export
 from pipeline.predict.output import Output
 from pipeline.predict.predictor import Options, Predictor
-from pipeline.predict.sources import find_sources
+from pipeline.predict.sources import drawn, find_sources, split_sources
 
 #: Longest side in pixels of the pictures on the page.
 PICTURE = 480
@@ -27,6 +27,8 @@ def predict(
     resume: bool = False,
     exports: Sequence[str] = (),
     save_model: Path | None = None,
+    split: str = "",
+    sample: int | None = None,
 ) -> dict[str, Any]:
     """Box images and write the output folder; returns what was done and where it is.
 
@@ -37,6 +39,8 @@ def predict(
         resume: go on with ``out``.
         exports: names of formats: see :mod:`pipeline.predict.formats`.
         save_model: where to write the model as one file.
+        split: of the data set here, whose images are boxed in place of ``names``.
+        sample: box so many of the images, drawn at random; all of them if not given.
 
     Raises:
         UserError: no image could be read, or as the modules of this package have it.
@@ -45,9 +49,11 @@ def predict(
     if resume and out is None:
         raise UserError("--resume: name the folder to go on with by --out.")
     check_formats(exports)
+    if bool(names) == bool(split):
+        raise UserError("predict: name images, or a split of the data set here by --split; one of the two.")
     loaded = load_model(model, save_model)
     predictor = Predictor(loaded, options, device)
-    sources = find_sources(names, loaded.facts.classes)
+    sources = drawn(split_sources(split) if split else find_sources(names, loaded.facts.classes), sample)
     check_formats(exports, [source.place for source in sources if source.name and not source.is_address])
     settings = {"model": loaded.version, "threshold": predictor.threshold, "wants": sorted(wants),
                 "threshold_source": loaded.facts.threshold_source if options.threshold is None else "given",

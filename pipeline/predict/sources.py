@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import os
+import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from pipeline.data.lists import read_lines
+from pipeline.data.manifest import read_dataset
 from pipeline.errors import UserError
+from pipeline.files import LABELLED
+from pipeline.records import Inputs
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 LISTS = frozenset({".txt", ".csv"})
@@ -67,6 +71,28 @@ def find_sources(names: Sequence[str], classes: Sequence[str], stdin: TextIO | N
         )
     known = set(classes)
     return [source if source.label else _labelled(source, known) for source in sources]
+
+
+def split_sources(split: str) -> list[Source]:
+    """The images of a split of the data set in this folder, with their labels.
+
+    Raises:
+        UserError: ``prepare`` has not run, what it wrote was changed, or the split has no image.
+    """
+    dataset = read_dataset(LABELLED, read=Inputs(LABELLED).read)
+    sources = [
+        Source(str(path), dataset.classes[labels[0]])
+        for path, labels in zip(dataset.paths(split), dataset.split(split)["labels"], strict=True)
+    ]
+    if not sources:
+        raise UserError(f"--split: the data set here has no image in {split}.")
+    return sources
+
+
+def drawn(sources: Sequence[Source], count: int | None) -> list[Source]:
+    """So many of the sources, the same ones in every run, in their order; all where there is no count."""
+    chosen = range(len(sources)) if count is None else random.Random(0).sample(range(len(sources)), len(sources))
+    return [sources[i] for i in sorted(chosen[:count])]
 
 
 def _labelled(source: Source, classes: set[str]) -> Source:

@@ -36,7 +36,8 @@ def read(path: Path, _name: str) -> dict[str, Annotated]:
     flaws = Flaws(path)
     for line, text in lines:
         with flaws.at(f"line {line}"):
-            row = dict(enumerate(value.strip() for value in next(csv.reader([text]))))
+            # A name may begin or end with blanks.
+            row = {i: value if i == image else value.strip() for i, value in enumerate(next(csv.reader([text])))}
             if len(row) != len(titles):
                 raise ValueError(f"{len(row)} values for {len(titles)} columns; quote texts with commas")
             found = boxes[row[image]]

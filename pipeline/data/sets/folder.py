@@ -65,7 +65,7 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
     """
     root = Path(settings.root)
     check_layout(root)
-    files = [name for name in files_below(root) if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
+    files = visible_files(root)
     listed_here = (root / LABELS).exists()
     labelled, problems = _listed_images(root, set(files)) if listed_here else _images_in_folders(root, files)
     classes = tuple(sorted({image.label for image in labelled}))
@@ -75,6 +75,11 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
         raise DataError(f"prepare.root: no image lies in the folders of {root.absolute()}.")
     samples, found = add_truth(root, files, samples, classes)
     return Source(root, classes, samples, upright=True, problems=(*problems, *found))
+
+
+def visible_files(root: Path) -> list[str]:
+    """All files below the root that no part of their path hides, relative to it."""
+    return [name for name in files_below(root) if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
 
 
 def _class_folders(folder: Path) -> list[str]:
