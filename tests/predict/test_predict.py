@@ -231,6 +231,24 @@ def test_sources_are_found_as_people_name_them(tmp_path, monkeypatch):
     assert found("t.csv", "gone.jpg") == [("b.jpg", "kite"), ("gone.jpg", "")]
 
 
+def test_a_split_of_the_data_set_comes_with_its_labels_and_a_sample_is_the_same_every_time(here):
+    options = Options(class_from="label", batch_size=4)
+    predict([], out=here / "all", split="val", options=options)
+    assert [(Path(r["path"]).name, r["class_name"]) for r in records(here / "all")] == [
+        (f"val{i}.png", CLASSES[i % 2]) for i in range(3)
+    ]
+    for out in ("a", "b"):
+        predict([], out=here / out, split="test", sample=4, options=options)
+    assert contents(here / "a") == contents(here / "b")
+    assert len({r["path"] for r in records(here / "a")}) == 4
+    assert predict(["images"], out=here / "more", sample=99)["images"] == 15
+    with pytest.raises(UserError, match="no image in gate"):
+        predict([], split="gate")
+    for names, split in (([], ""), (["images"], "val")):
+        with pytest.raises(UserError, match="one of the two"):
+            predict(names, split=split)
+
+
 def test_what_was_interrupted_ends_with_the_same_files(here, monkeypatch):
     options = Options(batch_size=3)
     predict(["images"], out=here / "whole", options=options)
