@@ -86,6 +86,7 @@ def _make(settings: Sequence[Setting]) -> list[Result]:
         # The key of a training is that of the code below dvc.yaml.
         shutil.copytree("pipeline", f"{folder}/pipeline", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy("dvc.yaml", folder)
+        shutil.copytree("data/synthetic", f"{folder}/data/synthetic")
         os.environ["WSOL_STATE"] = f"{folder}/state"
         os.chdir(folder)
         try:
