@@ -190,10 +190,12 @@ def test_the_loop_trains_once(tmp_path):
     tree = ElementTree.parse(project / "out/cvat.xml")
     for image in tree.getroot().findall("image"):
         (path,) = (path for path in squares if path.endswith(image.get("name")))
-        for box in image.findall("box"):
-            assert box.get("label") == Path(path).parent.name
-            for name, value in zip(("xtl", "ytl", "xbr", "ybr"), squares[path], strict=True):
-                box.set(name, f"{value:.2f}")
+        label = Path(path).parent.name
+        assert {box.get("label") for box in image} <= {label}
+        image.clear()
+        image.set("name", path)
+        corners = zip(("xtl", "ytl", "xbr", "ybr"), map(str, squares[path]), strict=True)
+        ElementTree.SubElement(image, "box", {"label": label, **dict(corners)})
     tree.write(tmp_path / "corrected.xml")
 
     assert run("import-boxes", str(tmp_path / "corrected.xml"))[1]["val_with_boxes"] == 5
