@@ -12,7 +12,7 @@ from pipeline.data.images import read_image
 from pipeline.data.mask_files import read_mask
 from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError, UserError
-from pipeline.files import PREPARED
+from pipeline.files import LABELLED, PREPARED
 from pipeline.params import load_params
 from pipeline.scoring.score import Protocol, score
 from pipeline.stages import prepare
@@ -106,6 +106,7 @@ def test_nothing_is_written_for_a_data_set_that_is_refused(tmp_path, monkeypatch
         try:
             prepare.run(load_params())
             shutil.rmtree(PREPARED)
+            shutil.rmtree(LABELLED)
         except DataError:
             assert not PREPARED.exists()
             assert not [place for place in PREPARED.parent.iterdir() if place.is_dir()]
