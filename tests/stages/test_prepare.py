@@ -8,7 +8,7 @@ import pytest
 from pipeline.data.manifest import read_dataset
 from pipeline.errors import DataError
 from pipeline.execution.preflight import check_inputs, warn_of_equal_images
-from pipeline.files import PREPARED, read_json
+from pipeline.files import LABELLED, PREPARED, read_json
 from pipeline.params import load_params
 from pipeline.stages import prepare
 from tests.data.make_cub import CLASSES, write_cub
@@ -69,7 +69,7 @@ def test_images_behind_a_link_are_refused_by_prepare_and_by_check(cub):
     for refuse in (prepare.run, check_inputs):
         with pytest.raises(DataError, match=r"images: a link to the folder .*elsewhere"):
             refuse(load_params())
-    assert not PREPARED.exists()
+    assert not PREPARED.exists() and not LABELLED.exists()
     assert not list(PREPARED.parent.glob(".*"))
 
 
@@ -78,7 +78,7 @@ def test_one_file_under_two_ids_is_refused(cub):
     (cub / "images.txt").write_text("\n".join([*lines[:-1], f"16 {lines[0].split()[1]}"]))
     with pytest.raises(DataError, match="1 image files occur more than once"):
         prepare.run(load_params())
-    assert not PREPARED.exists()
+    assert not PREPARED.exists() and not LABELLED.exists()
 
 
 def test_a_data_set_of_one_class_is_said_to_have_nothing_to_tell_apart(cub, capsys):
