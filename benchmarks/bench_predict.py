@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.cams.extractor import Extractor, Views
+from pipeline.cams.extractor import Extractor
+from pipeline.cams.views import Views
 from pipeline.data.images import read_squashed
 from pipeline.predict.choice import load_model
 from pipeline.predict.command import predict

@@ -32,6 +32,8 @@ LABELLED = Path("data/labelled")
 PREPARED = Path("data/prepared")
 MODELS = Path("models")
 CAMS = Path("cams")
+#: In :data:`CAMS`: what a map method has learnt from the training images.
+FITTED = "fitted.safetensors"
 BOXES = Path("boxes")
 METRICS = Path("metrics")
 REPORT = Path("report")

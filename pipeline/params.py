@@ -14,7 +14,9 @@ from pipeline.models.zoo import BACKBONES
 from pipeline.strict_yaml import read_yaml, shorten
 
 PARAMS_FILE = Path("params.yaml")
-#: A data set is a file: its name is the choice.
+#: A map method is a file: its name is the choice.
+MAP_METHODS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("cams/methods/[a-z]*.py")))
+#: So is a data set.
 DATASETS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("data/sets/[a-z]*.py")))
 #: Named in one error.
 MOST_PROBLEMS = 20
@@ -148,7 +150,7 @@ class TrainParams(_Group):
 class ExtractCamsParams(_Group):
     """From images and model to maps."""
 
-    method: Literal["cam", "grad_cam", "grad_cam_plus_plus", "layer_cam", "ddt"]
+    method: Literal[*MAP_METHODS]  # type: ignore[valid-type]
     clamp_negative_weights: bool
     relu: bool
     acol_map: Literal["fused", "first", "second"]

@@ -24,7 +24,7 @@ WITHOUT_EFFECT = {
 
 
 #: Packages whose modules are found by their names, all of them.
-FOUND_BY_NAME = ("pipeline.data.sets", "pipeline.data.annotations")
+FOUND_BY_NAME = ("pipeline.data.sets", "pipeline.data.annotations", "pipeline.cams.methods")
 
 
 def imported(module: Path) -> set[Path]:

@@ -24,6 +24,7 @@ def code(title: str) -> str:
 def tree(tmp_path):
     folder = tmp_path / "tree"
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
     return folder
 
 
@@ -41,3 +42,19 @@ def test_a_data_set_is_one_file(tree):
     refused = pipeline(tree, "prepare", WSOL_STATE=str(tree / "state"))
     assert refused.returncode == 2
     assert "has no folder pictures" in refused.stderr
+
+
+def test_a_map_method_is_one_file(tree):
+    (tree / "pipeline/cams/methods/strongest.py").write_text(code("A new map method"))
+    (tree / "data/synthetic").mkdir(parents=True)
+    small = {"classes": 2, "train_per_class": 12, "test_per_class": 3, "image_size": 64}
+    write_params(
+        tree, extract_cams__method="strongest", prepare__synthetic=small, train__epochs=1, train__resize=64,
+        train__crop=64, train__batch_size=8, train__backbone="squeezenet1_1", train__pretrained=False,
+    )  # fmt: skip
+    for stage in ("prepare", "train", "extract_cams"):
+        done = pipeline(tree, stage, WSOL_STATE=str(tree / "state"))
+        assert done.returncode == 0, done.stderr
+    maps = np.load(tree / "cams/test/00000.npz")["maps"]
+    assert maps.shape[:2] == (6, 2)
+    assert (maps[:, 0] == maps[:, 1]).all() and maps.max() > 0

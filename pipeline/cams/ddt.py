@@ -9,7 +9,7 @@ Built here beyond the paper, which takes one layer and leaves the sign open: sev
 the images, on average, positive. Descriptors of several layers stand one after the other in the channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,31 @@ class Projections:
         means, directions = (torch.from_numpy(v).to(descriptors) for v in (self.means, self.directions))
         weighted = (descriptors - means.view(-1, 1, 1)) * directions.view(-1, 1, 1)
         return torch.stack([part.sum(dim=1) for part in torch.split(weighted, self.channels, dim=1)], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """As tensors, by the names of the attributes."""
+        means, directions = torch.from_numpy(self.means), torch.from_numpy(self.directions)
+        return {"channels": torch.tensor(self.channels), "means": means, "directions": directions}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> "Projections":
+        """From what :meth:`state` gave.
+
+        Raises:
+            ValueError: tensors are missing, or of other shapes.
+        """
+        try:
+            channels, means, directions = (state[name] for name in ("channels", "means", "directions"))
+        except KeyError as error:
+            raise ValueError(f"the projections have no {error.args[0]}") from None
+        if (
+            not channels.numel()
+            or int(channels.min()) < 1
+            or means.shape != directions.shape
+            or means.shape != (int(channels.sum()),)
+        ):
+            raise ValueError("means and directions of the projections do not fit their channels")
+        return cls([int(width) for width in channels], means.double().numpy(), directions.double().numpy())
 
 
 def principal_projections(moments: DescriptorMoments) -> Projections:

@@ -1,46 +1,20 @@
 """Maps of classes from trained networks, by any of the methods, and their logits."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import ten_crop
 
-from pipeline.cams.foreground import Foreground
-from pipeline.cams.gradients import grad_cam, grad_cam_plus_plus, layer_cam
+from pipeline.cams.methods import find_method
+from pipeline.cams.views import Views
 from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.cam import fuse_maps
 from pipeline.models.heads import AcolHead
 from pipeline.models.localizer import Localizer
 from pipeline.models.precision import features_in
 from pipeline.params import ExtractCamsParams
-
-_BY_GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "grad_cam": grad_cam,
-    "grad_cam_plus_plus": grad_cam_plus_plus,
-    "layer_cam": layer_cam,
-}
-
-
-@dataclass(frozen=True)
-class Views:
-    """The same images in several sizes.
-
-    Attributes:
-        whole: ``(N, 3, S, S)``, the network's input.
-        resized: ``(N, 3, R, R)``, where ten crops of side S are to classify.
-        large: by their side L ``(N, 3, L, L)``, where deep descriptor transforming is to localize.
-    """
-
-    whole: Tensor
-    resized: Tensor | None = None
-    large: Mapping[int, Tensor] = field(default_factory=dict)
-
-    def mirrored(self) -> "Views":
-        """What the maps are made of, mirrored."""
-        return Views(self.whole.flip(-1), large={side: images.flip(-1) for side, images in self.large.items()})
 
 
 class Extractor:
@@ -51,7 +25,9 @@ class Extractor:
         ae_threshold: share of a map's maximum from which the next network's image is erased.
         settings: the method.
         precision: features are computed in it, maps and logits in float32.
-        foreground: of method ``ddt``: the fitted projections.
+
+    Attributes:
+        methods: the map method on each network; one that is to be fitted must be before the first image.
     """
 
     def __init__(
@@ -60,10 +36,10 @@ class Extractor:
         ae_threshold: float,
         settings: ExtractCamsParams,
         precision: str = "float32",
-        foreground: Foreground | None = None,
     ) -> None:
         self.networks, self.ae_threshold, self.settings = networks, ae_threshold, settings
-        self.precision, self.foreground = precision, foreground
+        self.precision = precision
+        self.methods = [find_method(settings.method)(network, settings, precision) for network in networks]
         for network in networks:
             if isinstance(network.head, AcolHead):
                 network.head.select = settings.acol_map
@@ -88,46 +64,23 @@ class Extractor:
 
     def _maps(self, views: Views, classes: Tensor, features: Tensor | None = None) -> Tensor:
         """Maps ``(N, M, h, w)``; ``features`` are those of the first network, where they are known."""
-        if self.foreground:
-            # It knows no classes: one map for all of them.
-            return self.foreground(views.large, views.whole)[:, None].expand(-1, classes.shape[1], -1, -1)
+        if len(self.networks) == 1:
+            return self.methods[0].maps(views, classes, features)
         if features is None:
             features = features_in(self.precision, self.networks[0], views.whole)
-        if len(self.networks) == 1:
-            return class_maps(self.networks[0], features, classes, self.settings)
-        each = [self._union(features, views.whole, classes[:, m]) for m in range(classes.shape[1])]
+        each = [self._union(features, views, classes[:, m]) for m in range(classes.shape[1])]
         return torch.stack(each, dim=1)
 
-    def _union(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _union(self, features: Tensor, views: Views, labels: Tensor) -> Tensor:
         """Maximum ``(N, h, w)`` of the networks' normalised maps (Wei et al., CVPR 2017, section 3.1).
 
         Each network sees the images without what the ones before it found of the label.
         """
-        union = class_maps(self.networks[0], features, labels[:, None], self.settings)
-        for earlier, network in zip(self.networks, self.networks[1:], strict=False):
-            images = erase_found(earlier, images, labels, self.ae_threshold, self.precision)
-            features = features_in(self.precision, network, images)
-            maps = class_maps(network, features, labels[:, None], self.settings)
-            union = fuse_maps(union, maps)
+        union = self.methods[0].maps(views, labels[:, None], features)
+        for earlier, method in zip(self.networks, self.methods[1:], strict=False):
+            views = Views(erase_found(earlier, views.whole, labels, self.ae_threshold, self.precision))
+            union = fuse_maps(union, method.maps(views, labels[:, None]))
         return union[:, 0]
-
-
-def class_maps(network: Localizer, features: Tensor, classes: Tensor, settings: ExtractCamsParams) -> Tensor:
-    """Maps ``(N, M, h, w)`` of the classes ``(N, M)`` from a network's features ``(N, K, h, w)``."""
-    if settings.method == "cam":
-        maps = network.head.class_maps(features, classes, settings.clamp_negative_weights)
-    else:
-        maps = _BY_GRADIENTS[settings.method](features, _gradients(network, features, classes))
-    return maps.relu() if settings.relu else maps
-
-
-def _gradients(network: Localizer, features: Tensor, classes: Tensor) -> Tensor:
-    """Gradients ``(N, M, K, h, w)`` of the classes' logits with respect to the features."""
-    with torch.enable_grad():
-        features = features.detach().requires_grad_()
-        scores = network.head(features)[0].gather(1, classes)  # (N, M)
-        each = [torch.autograd.grad(score.sum(), features, retain_graph=True)[0] for score in scores.unbind(dim=1)]
-    return torch.stack(each, dim=1)
 
 
 def ten_crop_logits(network: Localizer, images: Tensor, crop: int, precision: str = "float32") -> Tensor:

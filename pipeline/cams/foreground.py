@@ -65,6 +65,25 @@ class Foreground:
         coarse = evidence(self.coarse.maps(self._coarse(small)[0]))[:, 0]
         return with_context(fine, coarse, self.context)
 
+    def state(self) -> dict[str, Tensor]:
+        """The projections as tensors."""
+        assert self.fine and self.coarse, "fit first"
+        return {
+            f"{name}.{key}": tensor
+            for name, projections in (("fine", self.fine), ("coarse", self.coarse))
+            for key, tensor in projections.state().items()
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take the projections of :meth:`state`.
+
+        Raises:
+            ValueError: it does not hold them.
+        """
+        parts = ({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+                 for name in ("fine", "coarse"))  # fmt: skip
+        self.fine, self.coarse = (Projections.of(part) for part in parts)
+
     def _fine(self, large: Mapping[int, Tensor]) -> list[Tensor]:
         """Descriptors ``(N, K, h, w)`` of all sources, at the first one's resolution."""
         found = {side: iter(self._outputs(images, self._layers_at(side))) for side, images in large.items()}

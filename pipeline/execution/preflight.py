@@ -63,16 +63,17 @@ def check_inputs(params: Params, *others: Params) -> None:
 
 def _network(params: Params) -> tuple[object, ...]:
     """All that :func:`_check_network` looks at."""
-    train, layers = params.train, params.extract_cams.ddt_layers
+    train, maps = params.train, params.extract_cams
     dropped = (train.crop, train.rdap_size) if train.erasing == "rdap" else ()
-    read = tuple(layers) if params.extract_cams.method == "ddt" else ()
+    read = () if maps.method == "cam" else (maps.method, *maps.ddt_layers)
     return train.pretrained, train.backbone, train.stride, dropped, read
 
 
 def _check_network(params: Params) -> None:
     if isinstance(params.train.pretrained, str):
         _check_weights(weights_file(params.train.pretrained), params.train)
-    if params.extract_cams.method == "ddt" or params.train.erasing == "rdap":
+    # Class activation maps fit every backbone: the common case does without torch, which takes seconds to import.
+    if params.extract_cams.method != "cam" or params.train.erasing == "rdap":
         _check_backbone(params)
 
 
@@ -143,13 +144,12 @@ def _check_backbone(params: Params) -> None:
     """Its layers are read after the training, which may take days, its map when DVC has removed the old model."""
     import torch
 
-    from pipeline.cams.foreground import named_layers
+    from pipeline.cams.methods import find_method
     from pipeline.models.backbones import build_backbone, check_region_fits
 
     with torch.device("meta"):
         backbone = build_backbone(params.train.backbone, params.train.stride)
-    if params.extract_cams.method == "ddt":
-        named_layers(backbone, [layer for layer, _ in params.extract_cams.ddt_sources])
+    find_method(params.extract_cams.method).check(params.extract_cams, backbone)
     if params.train.erasing == "rdap":
         check_region_fits(backbone, params.train.backbone, params.train.crop, params.train.rdap_size)
 

@@ -1,8 +1,9 @@
 """The self-sufficient model: one safetensors file that holds all that boxes of a new image need.
 
-Weights under ``NUMBER.NAME``, by the number of their network (adversarial erasing trains several), and in the header
-one JSON text: class names, input size, normalisation, map method, standard, threshold and how it was chosen, data and
-code version. Nothing in it is code, and none is run when it is read.
+Weights under ``NUMBER.NAME``, by the number of their network (adversarial erasing trains several); as ``fitted.NAME``
+what the map method has learnt from the training images; and in the header one JSON text: class names, input size,
+normalisation, map method, standard, threshold and how it was chosen, data and code version. Nothing in it is code, and
+none is run when it is read.
 """
 
 import json
@@ -15,12 +16,12 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.data.manifest import read_facts
 from pipeline.errors import UserError, reason
-from pipeline.files import BOXES, CAMS, MODELS, PREPARED, file_hash, read_json, write_bytes
+from pipeline.files import BOXES, CAMS, FITTED, MODELS, PREPARED, file_hash, read_json, write_bytes
 from pipeline.models.localizer import Localizer, build_localizer, load_localizers
 from pipeline.params import ExtractCamsParams
 from pipeline.records import Inputs
@@ -32,6 +33,8 @@ from pipeline.tracking.provenance import current_revision
 FORMAT = 1
 SUFFIX = ".safetensors"
 _KEY = "wsol"
+#: Before the names of what the map method has learnt.
+_FITTED = "fitted."
 Side = Annotated[int, Field(ge=8, le=8192)]
 
 
@@ -89,11 +92,13 @@ class Model:
     Attributes:
         facts: what it says of itself.
         networks: in evaluation mode, on the CPU.
+        fitted: what the map method has learnt from the training images.
         version: first twelve digits of the SHA-256 of its file.
     """
 
     facts: ModelFacts
     networks: list[Localizer]
+    fitted: dict[str, Tensor]
     version: str
 
 
@@ -101,7 +106,7 @@ def write_model_here(path: Path) -> ModelFacts:
     """Write the model of the last run in this folder, from models/, cams/, boxes/ and data/prepared/.
 
     Raises:
-        UserError: one of them is missing, damaged or of another run; or its map method cannot be carried.
+        UserError: one of them is missing, damaged or of another run.
     """
     inputs = Inputs(PREPARED, MODELS, CAMS, BOXES)
     settings, data = inputs.settings(), read_facts(read=inputs.read)
@@ -114,9 +119,16 @@ def write_model_here(path: Path) -> ModelFacts:
             f"the result here was made by another version, whose settings do not describe a model: {reason(error)}. "
             "Run `python -m pipeline repro`."
         ) from None
-    _check_method(checked)
-    write_bytes(path, _file(checked, networks))
+    write_bytes(path, _file(checked, networks, _fitted(inputs)))
     return checked
+
+
+def _fitted(inputs: Inputs) -> dict[str, Tensor]:
+    """What the map method has learnt; nothing where it learns nothing."""
+    if not (CAMS / FITTED).exists():
+        return {}
+    state: dict[str, Tensor] = load(inputs.read(CAMS / FITTED))
+    return state
 
 
 def _described(
@@ -150,14 +162,6 @@ def _group(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
     return {key.removeprefix(f"{group}."): value for key, value in settings.items() if key.startswith(f"{group}.")}
 
 
-def _check_method(facts: ModelFacts) -> None:
-    if facts.extract_cams.method == "ddt":
-        raise UserError(
-            "extract_cams.method ddt is fitted to the training images, and a model file does not carry the fitted "
-            "projections. Choose another map method and run `python -m pipeline repro`, which trains nothing again."
-        )
-
-
 def _code() -> str:
     try:
         revision = current_revision()
@@ -173,12 +177,12 @@ def _product() -> str:
         return "unknown"
 
 
-def _file(facts: ModelFacts, networks: list[Localizer]) -> bytes:
+def _file(facts: ModelFacts, networks: list[Localizer], fitted: Mapping[str, Tensor]) -> bytes:
     tensors = {
         f"{number}.{name}": value.detach().cpu().contiguous().clone()
         for number, network in enumerate(networks)
         for name, value in network.state_dict().items()
-    }
+    } | {f"{_FITTED}{name}": value for name, value in fitted.items()}
     # One key: the library writes several in any order, and the same model is to be the same bytes.
     text = json.dumps(facts.model_dump(by_alias=True, mode="json"), sort_keys=True)
     data: bytes = save(tensors, {_KEY: text})
@@ -202,7 +206,8 @@ def read_model(path: Path) -> Model:
     if not text:
         raise UserError(f"{path.absolute()} holds weights alone; a model file is made by `python -m pipeline predict`.")
     facts = _facts(path, text)
-    return Model(facts, _networks(path, facts, tensors), file_hash(path)[:12])
+    fitted = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
+    return Model(facts, _networks(path, facts, tensors), fitted, file_hash(path)[:12])
 
 
 def _facts(path: Path, text: str) -> ModelFacts:
@@ -216,7 +221,6 @@ def _facts(path: Path, text: str) -> ModelFacts:
         facts: ModelFacts = parse_json(text.encode(), ModelFacts)
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{path.absolute()} is not a model file of this pipeline: {reason(error)}.") from None
-    _check_method(facts)
     return facts
 
 

@@ -1,7 +1,7 @@
 """A loaded model that boxes images, in batches."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.cams.extractor import Extractor, Views
+from pipeline.cams.extractor import Extractor
+from pipeline.cams.method import MapMethod
+from pipeline.cams.views import Views
 from pipeline.data.images import AHEAD, decode, read_file, squash
 from pipeline.errors import DataError, UserError
 from pipeline.evaluation.metrics import probabilities
@@ -105,6 +107,7 @@ class _Read:
     size: tuple[int, int] = (0, 0)
     whole: Image = field(default_factory=lambda: np.zeros(0, np.uint8))
     resized: Image | None = None
+    large: Mapping[int, Image] = field(default_factory=dict)
     image: Image | None = None
 
 
@@ -131,6 +134,9 @@ class Predictor:
         networks = [network.to(self.device) for network in model.networks]
         ae_threshold = self.facts.architecture.get("ae_threshold", 1.0)
         self._extractor = Extractor(networks, ae_threshold, self.facts.extract_cams, self.facts.precision)
+        self._method = self._extractor.methods[0]
+        if self._method.fitted:
+            _load(self._method, model)
         self.threshold = self.facts.threshold if self.options.threshold is None else self.options.threshold
 
     @classmethod
@@ -181,7 +187,8 @@ class Predictor:
         height, width = image.shape[:2]
         resized = squash(image, self.facts.resize) if self.facts.extract_cams.ten_crop else None
         kept = None if keep == 0 else image if keep is None else shrink(image, keep)
-        return _Read(source, "", (width, height), squash(image, self.facts.crop), resized, kept)
+        large = {side: squash(image, side) for side in self._method.sides}
+        return _Read(source, "", (width, height), squash(image, self.facts.crop), resized, large, kept)
 
     @torch.no_grad()
     def _batch(self, batch: Sequence[_Read]) -> list["Predicted"]:
@@ -200,7 +207,11 @@ class Predictor:
         whole = torch.from_numpy(np.stack([one.whole for one in read])).to(self.device)
         resized = [one.resized for one in read if one.resized is not None]
         crops = torch.from_numpy(np.stack(resized)).to(self.device) if resized else None
-        classes, maps, logits = (part.cpu().numpy() for part in self._extractor(labels, Views(whole, crops)))
+        large = {
+            side: torch.from_numpy(np.stack([one.large[side] for one in read])).to(self.device)
+            for side in self._method.sides
+        }
+        classes, maps, logits = (part.cpu().numpy() for part in self._extractor(labels, Views(whole, crops, large)))
         which = 1 if self.options.class_from == "prediction" else 0
         return zip(classes[:, which].tolist(), maps[:, which], logits, strict=True)
 
@@ -221,6 +232,15 @@ class Predictor:
             steps=threshold_steps(score_map, percentile, one.size), model=self.model.version,
         )  # fmt: skip
         return Predicted(record, one.image, score_map)
+
+
+def _load(method: MapMethod, model: Model) -> None:
+    try:
+        method.load(model.fitted)
+    except ValueError as error:
+        raise UserError(
+            f"the model lacks what its map method has learnt: {error}. Make it again with `python -m pipeline repro`."
+        ) from None
 
 
 def _device(name: str) -> torch.device:

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from pipeline.cams.extractor import Extractor, Views, class_maps, ten_crop_logits
+from pipeline.cams.extractor import Extractor, ten_crop_logits
+from pipeline.cams.method import MapMethod
+from pipeline.cams.methods import find_method
+from pipeline.cams.views import Views
 from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.cam import normalize_maps
 from pipeline.models.heads import build_head
@@ -20,6 +23,12 @@ CLASSES = torch.tensor([[0, 1], [1, 0]])
 
 def how(**changes):
     return ExtractCamsParams.model_validate(SETTINGS | changes)
+
+
+def class_maps(network, features, classes, settings):
+    """Of the method that the settings name; the images are not looked at."""
+    method = find_method(settings.method)(network, settings, "float32")
+    return method.maps(Views(torch.zeros(0)), classes, features)
 
 
 def network_with(head="gap", seed=0):
@@ -136,18 +145,19 @@ def test_flipped_maps_are_turned_back_and_averaged(images, method):
     assert not torch.allclose(maps, one[1])
 
 
-class Recorded:
-    """In place of fitted projections: the map is the largest images' red."""
+class Red(MapMethod):
+    """The map is the largest images' red."""
 
-    def __call__(self, large, small):
-        return large[max(large)][:, 0].double()
+    def maps(self, views, classes, _features=None):
+        return views.large[max(views.large)][:, :1].double().expand(-1, classes.shape[1], -1, -1)
 
 
 @torch.no_grad()
-def test_foreground_maps_are_flipped_in_all_sizes(images):
+def test_maps_are_flipped_in_all_sizes(images):
     network, labels = network_with(), torch.tensor([0, 1])
     large = {40: torch.arange(40.0).repeat(2, 3, 40, 1), 36: torch.zeros(2, 3, 36, 36)}
-    extractor = Extractor([network], 0.5, how(method="ddt", flip=True), foreground=Recorded())
+    extractor = Extractor([network], 0.5, how(flip=True))
+    extractor.methods = [Red(network, extractor.settings, "float32")]
     maps = extractor(labels, Views(images, large=large))[1]
     # Each column and its mirror image, turned back, are the same column.
     torch.testing.assert_close(maps[0, 0], torch.arange(40.0).repeat(40, 1).double())

@@ -51,6 +51,31 @@ def test_the_network_and_its_layers_are_left_as_they_were(network):
     assert not any(module._forward_hooks for module in network.modules())
 
 
+@torch.no_grad()
+def test_what_was_fitted_may_be_kept_and_taken_again(network):
+    fitted, other = Foreground(network, SOURCES, 0.25), Foreground(network, SOURCES, 0.25)
+    large, small = {side: images(side) for side in (36, 48)}, images(24)
+    fitted.fit([(large, small)])
+    other.load(fitted.state())
+    assert torch.equal(other(large, small), fitted(large, small))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fine.means": None}, "have no means"),
+        ({"coarse.directions": torch.zeros(2)}, "do not fit their channels"),
+        ({"fine.channels": torch.tensor([10, -1])}, "do not fit their channels"),
+    ],
+)
+def test_projections_that_are_not_whole_are_refused(network, change, message):
+    foreground = Foreground(network, SOURCES, 0.0)
+    foreground.fit([({side: images(side) for side in (36, 48)}, images(24))])
+    state = {name: value for name, value in (foreground.state() | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        foreground.load(state)
+
+
 def test_an_unknown_layer_is_named_with_those_there_are(network):
     with pytest.raises(UserError, match=r"ddt_layers: the backbone has no layer layer9; it has 0, 1"):
         Foreground(network, [("1", 48), ("layer9", 48)], 0.0)

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pipeline.data.annotations import read_annotations
@@ -107,16 +108,31 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_boxes_classes_and_scores_are_those_of_the_stages(here):
+def test_boxes_classes_and_scores_are_those_of_the_stages(here, model="model.safetensors"):
     stored = pd.read_parquet(BOXES / "predictions.parquet")
     stored = stored[stored["split"] == "test"].set_index("image_id")
     names = [str(here / f"images/{image_id}.png") for image_id in stored.index]
-    predictor = Predictor.load("model.safetensors", Options(batch_size=4))
+    predictor = Predictor.load(model, Options(batch_size=4))
     for (_, row), predicted in zip(stored.iterrows(), predictor(names), strict=True):
         (box,) = predicted.record.boxes
         assert list(box.xyxy) == list(row["box"])
         assert (predicted.record.class_name, predicted.record.probability) == (row["predicted"], row["score"])
         assert box.score == predicted.record.probability * box.map_mean
+
+
+def test_a_method_that_has_learnt_from_the_training_images_travels_with_its_model(here):
+    """Boxes are those of the stages; without what was learnt, or with a part of it, the file is refused."""
+    write_params(here, train__backbone="squeezenet1_1", extract_cams__method="ddt",
+                 extract_cams__ddt_layers=["features.9@96", "features.7@64"], **SETTINGS)  # fmt: skip
+    for stage in (extract_cams, localize):
+        stage.run(load_params())
+    write_model_here(here / "ddt.safetensors")
+    test_boxes_classes_and_scores_are_those_of_the_stages(here, "ddt.safetensors")
+    tensors = load_file("ddt.safetensors")
+    with safe_open("ddt.safetensors", "pt") as file:
+        save_file({k: v for k, v in tensors.items() if k != "fitted.fine.means"}, "less.safetensors", file.metadata())
+    with pytest.raises(UserError, match=r"has learnt: the projections have no means\. Make it again"):
+        Predictor.load("less.safetensors")
 
 
 def test_boxes_of_the_label_are_those_that_the_accuracies_are_measured_with(here):
@@ -157,8 +173,6 @@ def test_the_same_model_is_the_same_bytes_and_needs_nothing_else(here, tmp_path,
     ],
 )
 def test_a_model_of_another_version_is_refused_in_words(here, change, words):
-    from safetensors import safe_open
-
     with safe_open("model.safetensors", "pt") as file:
         facts = json.loads(file.metadata()["wsol"])
     save_file(load_file("model.safetensors"), "other.safetensors", {"wsol": json.dumps(facts | change)})
