@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import console
 from pipeline.data.frames import View, alike
 from pipeline.data.images import decode, read_file
+from pipeline.data.manifest import SPLITS
 from pipeline.data.mask_files import extent, split_values
 from pipeline.data.masks import Masks, MaskValues
 from pipeline.data.names import path_flaw, shown, similar
@@ -20,7 +21,6 @@ from pipeline.data.orientation import UPRIGHT, orientation
 from pipeline.data.source import NOT_READ, Box, Problem, Sample, Source
 from pipeline.data.tree import NAMED, listed
 from pipeline.errors import DataError
-from pipeline.data.manifest import SPLITS
 
 #: A box may reach this many pixels over the image's edge (annotations are rounded); it is clipped.
 TOLERANCE = 1.0
@@ -70,7 +70,8 @@ def _refuse(problems: list[Problem], images: int) -> None:
     if problems:
         raise DataError(
             f"{len({problem.path for problem in problems})} of {images} images cannot be used:{listed(problems)}\n"
-            "Replace the files or mend their annotations; or set prepare.strict: false, which leaves them out and notes "
+            "Replace the files or mend their annotations; or set prepare.strict: false, which leaves them out "
+            "and notes "
             "each in data/prepared/problems.csv. Nothing was written."
         )
 
@@ -104,7 +105,7 @@ def _read(root: Path, path: str) -> bytes:
 def _with_masks(
     source: Source, sample: Sample, view: View, digest: "hashlib._Hash"
 ) -> tuple[Sample, Box | None, list[Problem]]:
-    """The sample, without masks unless all can be used, which the digest then contains; and the extent of its object."""
+    """The sample, without masks unless all can be used, which are then in the digest; and the extent of its object."""
     extents, flaws = [], []
     for path in sample.masks.paths:
         values = source.mask_values if path in sample.masks.files else MaskValues()

@@ -26,7 +26,8 @@ from pipeline.errors import DataError
 AHEAD = 3
 #: Formats by content, whatever the file is called: those that OpenCV and Pillow both know by their first bytes.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
-#: Pixels of an image: a few kilobytes can claim billions of them, which would have to be decoded before they are shrunk.
+#: Pixels of an image: a few kilobytes can claim billions of them, which would have to be decoded before they are
+#: shrunk.
 MAX_PIXELS = 100_000_000
 #: Bytes of an image file; :data:`MAX_PIXELS` need no more, however they are stored.
 MAX_BYTES = 1 << 30
@@ -41,7 +42,8 @@ def read_file(path: Path) -> bytes:
     """The content of an image file.
 
     Raises:
-        DataError: it is missing, not a regular file (opening a FIFO would wait for ever) or too large; without its name.
+        DataError: it is missing, not a regular file (opening a FIFO would wait for ever) or too large; without its
+        name.
     """
     try:
         status = path.stat()

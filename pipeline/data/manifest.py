@@ -52,7 +52,7 @@ class Dataset:
     content_hash: str
     equal_images: Mapping[str, Any] = field(default_factory=dict)
     upright: bool = False
-    mask_values: MaskValues = MaskValues()
+    mask_values: MaskValues = field(default_factory=MaskValues)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in the manifest's order."""
@@ -78,7 +78,7 @@ def labels_only(dataset: Dataset, content_hash: str) -> Dataset:
     Args:
         content_hash: of the image files alone.
     """
-    nothing: "pd.Series[Any]" = pd.Series([[] for _ in range(len(dataset.rows))], dataset.rows.index, dtype=object)
+    nothing: pd.Series[Any] = pd.Series([[] for _ in range(len(dataset.rows))], dataset.rows.index, dtype=object)
     rows = dataset.rows.assign(boxes=nothing, masks=nothing, ignore_mask=None, part_mask=None)
     return replace(dataset, rows=rows, content_hash=content_hash, mask_values=MaskValues())
 
@@ -163,5 +163,7 @@ def _image_row(row: "pd.Series[Any]") -> ImageRow:
         height=row["height"],
         boxes=np.array([list(box) for box in row["boxes"]], np.float64).reshape(-1, 4),
         # Parquet gives missing texts back as NaN.
-        masks=Masks(tuple(row["masks"]), *(row[k] if isinstance(row[k], str) else None for k in ("ignore_mask", "part_mask"))),
+        masks=Masks(
+            tuple(row["masks"]), *(row[k] if isinstance(row[k], str) else None for k in ("ignore_mask", "part_mask"))
+        ),
     )

@@ -80,6 +80,6 @@ def _resized(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def extent(masks: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float, float] | None:
-    """The tight box ``xyxy`` around all true pixels, its right and lower edge behind them; None where there are none."""
+    """The tight box ``xyxy`` around all true pixels, its last edges behind them; None where there are none."""
     x, y, width, height = cv2.boundingRect(np.any(masks, axis=0).astype(np.uint8))
     return (float(x), float(y), float(x + width), float(y + height)) if width else None

@@ -24,7 +24,7 @@ class Sample:
     split: str
     labels: tuple[int, ...]
     boxes: tuple[Box, ...] = ()
-    masks: Masks = Masks()
+    masks: Masks = field(default_factory=Masks)
     frame: tuple[float, float] | None = None
 
 
@@ -65,7 +65,7 @@ class Source:
     classes: tuple[str, ...]
     samples: list[Sample] = field(repr=False)
     upright: bool = False
-    mask_values: MaskValues = MaskValues()
+    mask_values: MaskValues = field(default_factory=MaskValues)
     boxes_from_masks: bool = False
     published: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()

@@ -1,9 +1,9 @@
 """The field's text files of ids, labels, sizes, boxes and masks.
 
 They are those of Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020:
-``image_ids.txt`` (an image id per line), ``class_labels.txt`` (``id,label``, labels from 0), ``image_sizes.txt`` (``id,width,height``; boxes only) and
-``localization.txt``: ``id,x0,y0,x1,y1``, a line per box, or ``id,mask,ignore``, a line per instance mask, the ignore
-mask on an image's first line only.
+``image_ids.txt`` (an image id per line), ``class_labels.txt`` (``id,label``, labels from 0), ``image_sizes.txt``
+(``id,width,height``; boxes only) and ``localization.txt``: ``id,x0,y0,x1,y1``, a line per box, or ``id,mask,ignore``,
+a line per instance mask, the ignore mask on an image's first line only.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -84,8 +84,8 @@ def _rows(path: Path, columns: str) -> Iterator[tuple[str, list[str]]]:
     """``(where, fields)`` of each line; an id may hold commas and blanks."""
     if not path.exists():
         raise UserError(
-            f"{path} does not exist. Take a folder with image_ids.txt, image_sizes.txt (boxes) and localization.txt, or "
-            "with the manifest.parquet that `prepare` wrote."
+            f"{path} does not exist. Take a folder with image_ids.txt, image_sizes.txt (boxes) and localization.txt, "
+            "or with the manifest.parquet that `prepare` wrote."
         )
     width = columns.count(",")
     for number, line in read_lines(path):
@@ -235,5 +235,3 @@ def read_text_masks(folder: Path, mask_root: Path | None) -> MaskTruth:
     seen = np.array([bool(known.files) for known in masks])
     _require_all(folder / "localization.txt", positions, seen, unlisted)
     return MaskTruth(list(positions), root, masks, MaskValues())
-
-

@@ -1,7 +1,8 @@
 """Boxes and masks that lie beside images in a folder, for all of them or for some.
 
-* Boxes: ``boxes.csv``, ``metadata.jsonl`` or ``metadata.csv``, a ``*.json`` or ``annotations.xml`` in the root; or a folder
-  ``annotations`` (JSON or XML files) or ``labels`` (YOLO's text files): the formats of :mod:`pipeline.data.annotations`.
+* Boxes: ``boxes.csv``, ``metadata.jsonl`` or ``metadata.csv``, a ``*.json`` or ``annotations.xml`` in the root; or a
+  folder ``annotations`` (JSON or XML files) or ``labels`` (YOLO's text files): the formats of
+  :mod:`pipeline.data.annotations`.
 * Masks: images in a folder ``masks``, zero where there is no object, under the image's path or its name; any suffix.
 """
 
@@ -70,8 +71,8 @@ def box_place(files: Sequence[str]) -> str | None:
 def match(paths: Sequence[str], named: Mapping[str, Annotated]) -> tuple[dict[str, Annotated], dict[str, str]]:
     """Annotations by the path of their image, and by name why others are nobody's.
 
-    A name is that of the one image whose path ends with the longest end of it, with or without its suffix; blanks around
-    it and Label Studio's mark of an uploaded file are left out where nothing is found with them.
+    A name is that of the one image whose path ends with the longest end of it, with or without its suffix; blanks
+    around it and Label Studio's mark of an uploaded file are left out where nothing is found with them.
     """
     ends: dict[str, list[str]] = defaultdict(list)
     for path in paths:

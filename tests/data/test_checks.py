@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipeline.data.checks import check_splits, inspect_images
-from pipeline.data.sets import cub
-from pipeline.data.masks import Masks
-from pipeline.data.source import Sample, Source
 from pipeline.data.images import read_image
 from pipeline.data.mask_files import read_mask
+from pipeline.data.masks import Masks
+from pipeline.data.sets import cub
+from pipeline.data.source import Sample, Source
 from pipeline.errors import DataError
 from tests.data.hostile import READ, REFUSED, SPECIAL, encoded, turned
 from tests.data.make_cub import write_cub
@@ -115,7 +115,7 @@ def test_the_size_is_the_one_that_the_network_sees_whatever_the_orientation_tag_
 def test_no_path_leads_out_of_the_root(source, path):
     for changed in (replace(source.samples[0], path=path), replace(source.samples[0], masks=Masks((path,)))):
         source.samples[0] = changed
-        with pytest.raises(DataError, match="leads out of the image root|holds a control character") as error:
+        with pytest.raises(DataError, match=r"leads out of the image root|holds a control character") as error:
             inspect_images(source)
         assert len(str(error.value).splitlines()) == 3
 
@@ -124,7 +124,9 @@ def test_a_name_in_another_unicode_form_is_pointed_out(source):
     path = source.root / source.samples[0].path
     path.rename(path.with_name("Mu\u0308we.jpg"))
     source.samples[0] = replace(source.samples[0], path=str(path.parent.relative_to(source.root) / "M\u00fcwe.jpg"))
-    with pytest.raises(DataError, match=r"no such file; 1 of them .* differs only in Unicode form .*'Mu\\u0308we\.jpg'"):
+    with pytest.raises(
+        DataError, match=r"no such file; 1 of them .* differs only in Unicode form .*'Mu\\u0308we\.jpg'"
+    ):
         inspect_images(source)
 
 
@@ -140,7 +142,7 @@ def test_the_hash_of_a_file_does_not_depend_on_its_mask(source):
 )
 def test_a_box_outside_its_image_or_without_area_is_named(source, box):
     source.samples[2] = replace(source.samples[2], boxes=(box,))
-    with pytest.raises(DataError, match="box x0=.* of image 3 does not lie in the image of 60×40 pixels"):
+    with pytest.raises(DataError, match=r"box x0=.* of image 3 does not lie in the image of 60×40 pixels"):
         inspect_images(source)
 
 

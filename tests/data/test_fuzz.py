@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from pipeline.data.checks import inspect_images
-from pipeline.data.sets import cub
 from pipeline.data.images import read_image
 from pipeline.data.mask_files import read_mask
+from pipeline.data.sets import cub
 from pipeline.data.source import Sample, Source
+from pipeline.data.text_lists import read_text_boxes, read_text_masks
 from pipeline.errors import DataError, UserError
 from pipeline.files import LABELLED, PREPARED
 from pipeline.params import load_params
 from pipeline.scoring.score import Protocol, score
 from pipeline.stages import prepare
-from pipeline.data.text_lists import read_text_boxes, read_text_masks
 from tests.data.hostile import PHOTO, READ, encoded
 from tests.data.make_cub import write_cub
 from tests.data.settings import prepare_settings
@@ -77,9 +77,7 @@ def test_what_prepare_accepts_of_damaged_images_is_read_by_all_and_the_rest_is_n
     assert all(is_read(lambda path: read_mask(path, 8), tmp_path / path) for path in good)
 
 
-@pytest.mark.parametrize(
-    "name", ["images", "image_class_labels", "train_test_split", "bounding_boxes", "classes"]
-)
+@pytest.mark.parametrize("name", ["images", "image_class_labels", "train_test_split", "bounding_boxes", "classes"])
 def test_damaged_lists_of_a_data_set_are_read_or_named(tmp_path, name):
     rng = np.random.default_rng(len(name))
     path = write_cub(tmp_path / "cub") / f"{name}.txt"

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from pipeline.data import raw_hash as rawhash
-from pipeline.errors import DataError
 from pipeline.data.raw_hash import raw_hash
+from pipeline.errors import DataError
 
 
 @pytest.fixture

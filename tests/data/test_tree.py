@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_root_may_be_a_link_or_a_file(root):
 
 
 def _socket(path):
-    place = os.getcwd()
+    place = Path.cwd()
     os.chdir(path.parent)  # the path of a socket may have a hundred characters
     socket.socket(socket.AF_UNIX).bind(path.name)
     os.chdir(place)

@@ -23,7 +23,7 @@ class Reader(Protocol):
     """The module of a format."""
 
     def read(self, path: Path, name: str) -> dict[str, Annotated]:
-        """Boxes of a file by the name of their image; ``name`` is the file's, below the folder of all, without suffix."""
+        """Boxes of a file by the name of their image; ``name`` is the file's below the folder, no suffix."""
 
 
 def read_annotations(path: Path) -> dict[str, Annotated]:

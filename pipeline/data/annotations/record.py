@@ -28,8 +28,8 @@ class LabelledBox:
 class Annotated:
     """The boxes of one image, and the width and height that they refer to: ``(1, 1)`` where they are shares of it.
 
-    Without a frame it is not stated what they refer to: they are in pixels of the image. ``by_people`` is false where the
-    file itself says that they are a model's, and that nobody has answered yet.
+    Without a frame it is not stated what they refer to: they are in pixels of the image. ``by_people`` is false where
+    the file itself says that they are a model's, and that nobody has answered yet.
     """
 
     boxes: tuple[LabelledBox, ...]
@@ -61,7 +61,8 @@ class Flaws:
         """Raise DataError where something was wrong."""
         if self._flaws:
             raise DataError(
-                f"{len(self._flaws)} entries of {self._path} cannot be used:{listed(self._flaws)}\nMend them or take them out."
+                f"{len(self._flaws)} entries of {self._path} cannot be used:{listed(self._flaws)}\nMend them or "
+                f"take them out."
             )
 
 

@@ -1,7 +1,7 @@
 """A table of boxes: a line each, with the image's path and either corners or a corner and a size, in pixels.
 
-Columns go by their usual names, in any order; ``predictions.csv`` of ``python -m pipeline predict`` is such a table. Beside
-corners, ``width`` and ``height`` are the image's.
+Columns go by their usual names, in any order; ``predictions.csv`` of ``python -m pipeline predict`` is such a table.
+Beside corners, ``width`` and ``height`` are the image's.
 """
 
 import csv

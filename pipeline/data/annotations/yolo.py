@@ -1,8 +1,8 @@
 """YOLO's labels: ``labels/NAME.txt`` with a line for each box, in shares of the image's width and height.
 
-``class x-centre y-centre width height``, perhaps with a confidence; or ``class x y x y x y …``, the outline of an object,
-whose extent is the box. What the numbers of classes mean stands in ``data.yaml``, ``classes.txt`` or ``obj.names``, beside
-the labels or above them.
+``class x-centre y-centre width height``, perhaps with a confidence; or ``class x y x y x y …``, the outline of an
+object, whose extent is the box. What the numbers of classes mean stands in ``data.yaml``, ``classes.txt`` or
+``obj.names``, beside the labels or above them.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Caltech-256 in its official layout (Griffin et al., "Caltech-256 object category dataset", CNS-TR-2007-001).
 
-``ROOT/NNN.name/NNN_KKKK.jpg``, the folder ``256_ObjectCategories``. It has neither boxes nor a split: test is set aside by
-``prepare.test_fraction``, and classification is what can be measured. ``257.clutter`` is not a class; what is called
-otherwise than its folder's images, as ``198.spider/RENAME2``, is not read.
+``ROOT/NNN.name/NNN_KKKK.jpg``, the folder ``256_ObjectCategories``. It has neither boxes nor a split: test is set
+aside by ``prepare.test_fraction``, and classification is what can be measured. ``257.clutter`` is not a class; what
+is called otherwise than its folder's images, as ``198.spider/RENAME2``, is not read.
 """
 
 import re
@@ -21,8 +21,8 @@ def check_layout(root: Path) -> None:
     """Raise DataError unless ``root`` looks like the data set."""
     if not root.is_dir() or not _folders(root):
         raise DataError(
-            f"prepare.root: {root.absolute()} has no folders as 001.ak47. It must be the folder 256_ObjectCategories of the "
-            "official archive, https://data.caltech.edu/records/nyy15-4j048."
+            f"prepare.root: {root.absolute()} has no folders as 001.ak47. It must be the folder "
+            "256_ObjectCategories of the official archive, https://data.caltech.edu/records/nyy15-4j048."
         )
 
 

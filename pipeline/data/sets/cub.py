@@ -1,8 +1,8 @@
 """CUB-200-2011 in its official layout (Wah et al., Caltech technical report CNS-TR-2011-001).
 
 ``ROOT/{images/, images.txt, image_class_labels.txt, train_test_split.txt, bounding_boxes.txt, classes.txt}``; a part
-of the classes or images is fine as long as the files agree. Where ``segmentations.tgz`` is unpacked in ``ROOT``, every image
-has its mask there; a grey value is how many annotators agreed, and all but 0 are the bird.
+of the classes or images is fine as long as the files agree. Where ``segmentations.tgz`` is unpacked in ``ROOT``,
+every image has its mask there; a grey value is how many annotators agreed, and all but 0 are the bird.
 """
 
 import re

@@ -6,8 +6,8 @@ Any of these, with images of any suffix, depth and name:
 * ``ROOT/{train,val,test}/CLASS/IMAGE``: a split that is there is kept, one that is missing is set aside from train;
 * ``ROOT/labels.csv`` with columns ``path``, ``label`` and, where they are yours, ``split``.
 
-Boxes and masks may lie beside them, for all images or for some: see :mod:`pipeline.data.truth_files`. Images are turned as
-their orientation tags say, as viewers and annotation tools show them.
+Boxes and masks may lie beside them, for all images or for some: see :mod:`pipeline.data.truth_files`. Images are
+turned as their orientation tags say, as viewers and annotation tools show them.
 """
 
 import csv
@@ -52,7 +52,8 @@ def check_layout(root: Path) -> None:
         raise DataError(f"prepare.root: {root.absolute()} is not a folder.")
     if not (root / LABELS).exists() and not _class_folders(root):
         raise DataError(
-            f"prepare.root: {root.absolute()} has no folders. Put the images of each class into a folder with its name, "
+            f"prepare.root: {root.absolute()} has no folders. Put the images of each class into a folder with "
+            f"its name, "
             f"or name the class of each image in {LABELS} (columns path,label)."
         )
 
@@ -118,7 +119,8 @@ def _splits(root: Path) -> Mapping[str, str]:
     if others := [name for name in names if name not in splits]:
         raise DataError(
             f"prepare.root: {root.absolute()} has folders of splits ({', '.join(splits)}) beside others "
-            f"({', '.join(others[:5])}). Put every class into a split's folder, as train/{others[0]}, or take the splits out."
+            f"({', '.join(others[:5])}). Put every class into a split's folder, as train/{others[0]}, or "
+            "take the splits out."
         )
     if "train" not in splits.values():
         raise DataError(f"prepare.root: {root.absolute()} has {', '.join(splits)}, but no folder train.")
@@ -179,5 +181,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     for number, line in lines:
         values = next(csv.reader([line]))
         if len(values) != len(titles):
-            raise DataError(f"{path}:{number}: {len(values)} values for {len(titles)} columns; quote texts with commas.")
+            raise DataError(
+                f"{path}:{number}: {len(values)} values for {len(titles)} columns; quote texts with commas."
+            )
         yield number, {name: values[at].strip() for name, at in columns.items() if at is not None}

@@ -1,12 +1,13 @@
 """ILSVRC CLS-LOC, ImageNet with 1,000 classes (Russakovsky et al., IJCV 2015), in either of its packagings.
 
-* 2015 and later, and Kaggle's: ``ROOT/{Data/CLS-LOC/{train/WNID, val}, Annotations/CLS-LOC/val}``, ``ROOT`` being ``ILSVRC``;
+* 2015 and later, and Kaggle's: ``ROOT/{Data/CLS-LOC/{train/WNID, val}, Annotations/CLS-LOC/val}``, ``ROOT`` being
+  ``ILSVRC``;
 * 2012: ``ROOT/{train/WNID, val}`` with the boxes of ``ILSVRC2012_bbox_val_v3.tgz`` in ``ROOT/bbox_val``.
 
-Images of val may lie flat or in folders of their WNID. As the field has it, the official val, all 50,000 images, is ``test``
-here, and its boxes are taken as they are written, without counting from 0; val is set aside from train. With ImageNetV2 as
-val, as in the benchmark, take ``text_metadata``. Classes are in the order of their WNIDs, which is torchvision's and timm's;
-``LOC_synset_mapping.txt`` in ``ROOT`` or beside it names them.
+Images of val may lie flat or in folders of their WNID. As the field has it, the official val, all 50,000 images, is
+``test`` here, and its boxes are taken as they are written, without counting from 0; val is set aside from train. With
+ImageNetV2 as val, as in the benchmark, take ``text_metadata``. Classes are in the order of their WNIDs, which is
+torchvision's and timm's; ``LOC_synset_mapping.txt`` in ``ROOT`` or beside it names them.
 """
 
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ def _packaging(root: Path) -> _Packaging:
             return folders
     wanted = " or ".join(f"{one.train}, {one.val} and {one.boxes}" for one in _PACKAGINGS)
     raise DataError(
-        f"prepare.root: {root.absolute()} lacks folders: {wanted} are needed. The archives are at https://image-net.org, "
-        "behind its terms; those of the challenge of 2015 and later are unpacked to a folder ILSVRC."
+        f"prepare.root: {root.absolute()} lacks folders: {wanted} are needed. The archives are at "
+        "https://image-net.org, behind its terms; those of 2015 and later are unpacked to a folder ILSVRC."
     )
 
 
@@ -84,7 +85,9 @@ def _val(root: Path, folders: _Packaging, index: dict[str, int]) -> list[Sample]
     files = {path.stem: path for path in (root / folders.boxes).rglob("*.xml")}
     images = _images(root / folders.val)
     if lost := [path.name for path in images if path.stem not in files]:
-        raise DataError(f"{len(lost)} images of {root / folders.val} have no XML in {root / folders.boxes}:{listed(lost)}")
+        raise DataError(
+            f"{len(lost)} images of {root / folders.val} have no XML in {root / folders.boxes}:{listed(lost)}"
+        )
     flaws = Flaws(root / folders.boxes)
     samples = []
     for path in images:

@@ -1,9 +1,10 @@
 """Oxford-IIIT Pet in its official layout (Parkhi et al., "Cats and dogs", CVPR 2012).
 
-``ROOT/{images/, annotations/{trainval.txt, test.txt, trimaps/}}``: ``images.tar.gz`` and ``annotations.tar.gz`` unpacked
-beside each other; a part of the breeds or images is fine as long as lists and files agree. A trimap has 1 for the animal,
-2 for the background and 3 for the border between them, which is left out of PxAP. The true box is the extent of animal and
-border, as fur is mostly border. The boxes in ``annotations/xmls`` are of heads, for some images only: they are not read.
+``ROOT/{images/, annotations/{trainval.txt, test.txt, trimaps/}}``: ``images.tar.gz`` and ``annotations.tar.gz``
+unpacked beside each other; a part of the breeds or images is fine as long as lists and files agree. A trimap has 1
+for the animal, 2 for the background and 3 for the border between them, which is left out of PxAP. The true box is the
+extent of animal and border, as fur is mostly border. The boxes in ``annotations/xmls`` are of heads, for some images
+only: they are not read.
 """
 
 from pathlib import Path
@@ -24,8 +25,8 @@ def check_layout(root: Path) -> None:
     missing = [name for name in (*_LISTS.values(), "annotations/trimaps", "images") if not (root / name).exists()]
     if missing:
         raise DataError(
-            f"prepare.root: {root.absolute()} has no {', '.join(missing)}. It must be the folder in which images.tar.gz and "
-            "annotations.tar.gz of https://www.robots.ox.ac.uk/~vgg/data/pets were unpacked."
+            f"prepare.root: {root.absolute()} has no {', '.join(missing)}. It must be the folder in which "
+            "images.tar.gz and annotations.tar.gz of https://www.robots.ox.ac.uk/~vgg/data/pets were unpacked."
         )
 
 
@@ -50,7 +51,9 @@ def read_source(settings: PrepareParams, _folder: Path) -> Source:
         for stem, (split, number) in stems.items()
     ]
     values = MaskValues((_ANIMAL,), (_BORDER,))
-    return Source(root, tuple(breeds.values()), samples, mask_values=values, boxes_from_masks=True, published=_PUBLISHED)
+    return Source(
+        root, tuple(breeds.values()), samples, mask_values=values, boxes_from_masks=True, published=_PUBLISHED
+    )
 
 
 def _stems(path: Path) -> list[tuple[str, int]]:

@@ -22,7 +22,8 @@ from pipeline.params import PrepareParams
 #: Share of the images whose body (background) carries the texture (colour) of their own class; otherwise any class's.
 BODY_EVIDENCE = 0.8
 BACKGROUND_EVIDENCE = 0.4
-#: Side of the body's frame as a share of the image's side, and the part's diameter as a share of the body's shorter side.
+#: Side of the body's frame as a share of the image's side, and the part's diameter as a share of the body's shorter
+#: side.
 BODY_SIDES = (0.4, 0.62)
 PART_SIDE = 0.3
 #: Streams of random numbers, so that no two splits have an image in common.
@@ -67,7 +68,11 @@ def read_source(settings: PrepareParams, folder: Path) -> Source:
 
 
 def _write(folder: Path, name: str, split: str, label: int, scene: Scene) -> Sample:
-    arrays = {"images": scene.image[..., ::-1], "masks": scene.body * np.uint8(255), "parts": scene.part * np.uint8(255)}
+    arrays = {
+        "images": scene.image[..., ::-1],
+        "masks": scene.body * np.uint8(255),
+        "parts": scene.part * np.uint8(255),
+    }
     for kind, array in arrays.items():
         write_bytes(folder / kind / f"{name}.png", cv2.imencode(".png", array)[1].tobytes())
     paths = {kind: f"{kind}/{name}.png" for kind in arrays}

@@ -1,9 +1,9 @@
 """Any data set by the text files of the field's benchmark (Choe et al., CVPR 2020).
 
-``ROOT/metadata/{train,val,test}/{image_ids.txt, class_labels.txt}`` and, for val and test, ``localization.txt`` with boxes
-(then ``image_sizes.txt`` too) or with masks. Paths of images and masks are relative to ``ROOT``. A split without a folder is
-set aside from train. With the benchmark's own files this is CUB with CUBv2 as val, ILSVRC with ImageNetV2 as val, and
-OpenImages30k with its instance masks and ignored regions.
+``ROOT/metadata/{train,val,test}/{image_ids.txt, class_labels.txt}`` and, for val and test, ``localization.txt`` with
+boxes (then ``image_sizes.txt`` too) or with masks. Paths of images and masks are relative to ``ROOT``. A split
+without a folder is set aside from train. With the benchmark's own files this is CUB with CUBv2 as val, ILSVRC with
+ImageNetV2 as val, and OpenImages30k with its instance masks and ignored regions.
 
 ``ROOT/classes.txt``, a name per line, names the classes; without it they are called by their numbers.
 """
@@ -24,8 +24,8 @@ def check_layout(root: Path) -> None:
     missing = [name for name in ("image_ids.txt", "class_labels.txt") if not (root / "metadata/train" / name).is_file()]
     if missing:
         raise DataError(
-            f"prepare.root: {root.absolute()}/metadata/train has no {', '.join(missing)}. Put the text files of each split "
-            "into metadata/train, metadata/val and metadata/test below the folder of the images."
+            f"prepare.root: {root.absolute()}/metadata/train has no {', '.join(missing)}. Put the text files of each "
+            "split into metadata/train, metadata/val and metadata/test below the folder of the images."
         )
 
 

@@ -105,28 +105,35 @@ def test_label_studio_in_percent_people_before_predictions(tmp_path):
 
 
 def test_metadata_of_an_imagefolder(tmp_path):
-    text = '{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 4, 6]], "categories": ["cat"]}}\n{"file_name": "b.jpg"}\n'
-    assert boxes(read(tmp_path, "metadata.jsonl", text)) == {"a.jpg": ([((1, 2, 5, 8), "cat")], None), "b.jpg": ([], None)}
+    text = (
+        '{"file_name": "a.jpg", "objects": {"bbox": [[1, 2, 4, 6]], "categories": ["cat"]}}\n{"file_name": "b.jpg"}\n'
+    )
+    assert boxes(read(tmp_path, "metadata.jsonl", text)) == {
+        "a.jpg": ([((1, 2, 5, 8), "cat")], None),
+        "b.jpg": ([], None),
+    }
 
 
 COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]}
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("boxes.csv", "path,x0,y0,x1,y1\na.jpg,1,2,5,big\n", r"1 entries of .*boxes.csv.*\n  line 2: expected a number, found 'big'"),
+    ("boxes.csv", "path,x0,y0,x1,y1\na.jpg,1,2,5,big\n", r"1 entries of .*boxes.csv.*\n  line 2: expected a "
+    r"number, found 'big'"),
     ("boxes.csv", "path,x0,y0,x1,y1\na,b.jpg,1,2,5,8\n", "line 2: 6 values for 5 columns; quote texts with commas"),
     ("boxes.csv", "path,score\na.jpg,1\n", "expected the columns path,x0,y0,x1,y1"),
     ("boxes.csv", "", "expected the columns"),
     ("a.json", "{", "is not a COCO file.*JSON"),
     ("a.json", {"images": [], "annotations": "x"}, "annotations: "),
-    ("a.json", {**COCO, "annotations": [{"image_id": 5, "bbox": [0, 0, 1, 1]}]}, "annotations.0: image_id 5 is not among"),
+    ("a.json", {**COCO, "annotations": [{"image_id": 5, "bbox": [0, 0, 1, 1]}]}, "annotations.0: image_id 5 is "
+    "not among"),
     ("a.json", {**COCO, "annotations": [{"image_id": 1, "bbox": [0, 0, 1]}]}, "annotations.0: not enough values"),
     ("a.json", {**COCO, "images": COCO["images"] * 2 + [{"id": 2, "file_name": "a.jpg"}]}, "file of another image too"),
     ("a.json", [{"data": {"image": "a.jpg"}, "annotations": [{"result": [region(0, 0, 1, 1, rotation=30)]}]}],
      r"task 0: a box is rotated by 30°"),
     ("a.json", [{"data": 3}], "is not a JSON export of Label Studio"),
     ("a.json", "[" * 100_000, "is not a JSON export"),
-    ("a.xml", "<annotation><object><bndbox><xmin>x</xmin></bndbox></object></annotation>", "expected a number, found 'x'"),
+    ("a.xml", "<annotation><object><bndbox><xmin>x</xmin></bndbox></object></annotation>", "a number, found 'x'"),
     ("a.xml", "<html/>", r"expected <annotation> \(Pascal VOC\) or <annotations> \(CVAT\), found <html>"),
     ("a.xml", "<annotation>", "cannot be read as XML"),
     ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "declares a document type"),

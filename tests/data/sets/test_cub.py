@@ -70,7 +70,7 @@ def test_a_line_without_values_is_named_by_number(root):
 def test_an_unknown_class_is_named(root):
     path = root / "image_class_labels.txt"
     path.write_text(path.read_text().replace("5 1\n", "5 9\n"))
-    with pytest.raises(DataError, match="image 5 has a class that classes.txt lacks"):
+    with pytest.raises(DataError, match=r"image 5 has a class that classes\.txt lacks"):
         read_source(root)
 
 

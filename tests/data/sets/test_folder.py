@@ -139,7 +139,7 @@ def test_only_boxes_of_the_images_own_class_count(root):
         {"image_id": 1, "category_id": category, "bbox": [x, 0, 10, 10]} for category, x in ((1, 0), (2, 20), (3, 30))
     ]
     tree = {"images": [{"id": 1, "file_name": "0.jpg", "width": 60, "height": 40}], "annotations": entries,
-            "categories": [{"id": 1, "name": "Cats"}, {"id": 2, "name": "dogs"}, {"id": 3, "name": "lamp"}]}  # fmt: skip
+            "categories": [{"id": i, "name": name} for i, name in enumerate(("Cats", "dogs", "lamp"), 1)]}  # fmt: skip
     (root / "labels.json").write_text(json.dumps(tree))
     (root / "dogs/0.jpg").rename(root / "dogs/1.jpg")
     source = read(root)
@@ -187,7 +187,9 @@ def test_boxes_in_two_places_are_refused(root):
 
 def test_boxes_of_nobody_are_told(root):
     write_photos(root, 1)
-    (root / "boxes.csv").write_text("path,x0,y0,x1,y1\nC:\\\\photos\\\\cats\\\\0.jpg,1,2,3,4\nelsewhere.jpg,1,2,3,4\n0.jpg,1,2,3,4\n")
+    (root / "boxes.csv").write_text(
+        "path,x0,y0,x1,y1\nC:\\\\photos\\\\cats\\\\0.jpg,1,2,3,4\nelsewhere.jpg,1,2,3,4\n0.jpg,1,2,3,4\n"
+    )
     source = read(root)
     assert by_path(source)["cats/0.jpg"].boxes == ((1, 2, 3, 4),)
     assert [(path, reason) for path, reason, _ in problems(source)] == [

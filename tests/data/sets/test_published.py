@@ -134,7 +134,10 @@ def write_lists(root):
     write_text(root / "metadata/val/image_sizes.txt", "val/a/2.jpg,60,40")
     write_text(root / "metadata/val/localization.txt", "val/a/2.jpg,20,10,40,30")
     write_text(root / "metadata/test/image_sizes.txt")
-    write_text(root / "metadata/test/localization.txt", "test/a/3.jpg,test/m1.png,test/i.png", "test/a/3.jpg,test/m2.png,")
+    write_text(
+        root / "metadata/test/localization.txt",
+        *(f"test/a/3.jpg,{m}" for m in ("test/m1.png,test/i.png", "test/m2.png,")),
+    )
     for number, name in enumerate(("m1", "m2", "i")):
         mask = np.zeros((20, 30), np.uint8)
         mask[:, 10 * number : 10 * number + 15] = 255
@@ -185,10 +188,12 @@ def test_lists_that_are_not_there_are_asked_for(tmp_path):
 
 def xml(*boxes, wnid="n02", size=(60, 40)):
     things = "".join(
-        f"<object><name>{wnid}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><ymax>{y1}</ymax><xmax>{x1}</xmax></bndbox></object>"
+        f"<object><name>{wnid}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin>"
+        f"<ymax>{y1}</ymax><xmax>{x1}</xmax></bndbox></object>"
         for x0, y0, x1, y1 in boxes
     )
-    return f"<annotation><filename>%s</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>{things}</annotation>"
+    sides = f"<width>{size[0]}</width><height>{size[1]}</height>"
+    return f"<annotation><filename>%s</filename><size>{sides}</size>{things}</annotation>"
 
 
 def write_ilsvrc(root, train="Data/CLS-LOC/train", val="Data/CLS-LOC/val", boxes="Annotations/CLS-LOC/val"):
@@ -241,5 +246,5 @@ def test_an_image_of_ilsvrc_without_boxes_is_named(tmp_path):
 
 
 def test_ilsvrc_says_which_folders_it_needs(tmp_path):
-    with pytest.raises(DataError, match=r"Annotations/CLS-LOC/val or train, val and bbox_val are needed.*image-net\.org"):
+    with pytest.raises(DataError, match=r"LOC/val or train, val and bbox_val are needed.*image-net\.org"):
         read_source("ilsvrc", tmp_path)
