@@ -1,4 +1,8 @@
-"""``params.yaml``: its schema, and errors that name the key, the file and the nearest valid key."""
+"""``params.yaml``: its schema, and errors that name the key, the file and the nearest valid key.
+
+Titles and descriptions are what ``pipeline/params.schema.json``, ``docs/params.md`` and Airflow's form say of a key:
+after a change, ``python -m pipeline.params_reference``.
+"""
 
 import difflib
 import re
@@ -49,22 +53,52 @@ PathText = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_
 class SyntheticParams(_Group):
     """The embedded data set."""
 
-    classes: int = Field(ge=2, le=12)
-    train_per_class: int = Field(ge=1, le=100_000)
-    test_per_class: int = Field(ge=1, le=100_000)
-    image_size: Pixels
+    classes: int = Field(ge=2, le=12, title="classes", description="number of classes, 2 to 12")
+    train_per_class: int = Field(
+        ge=1, le=100_000, title="training images per class", description="images per class, before val is taken out"
+    )
+    test_per_class: int = Field(ge=1, le=100_000, title="test images per class", description="images per class")
+    image_size: Pixels = Field(title="side of the images", description="side in pixels")
 
 
 class PrepareParams(_Group):
     """From a raw data set to the manifest."""
 
-    dataset: Literal[*DATASETS]  # type: ignore[valid-type]
-    root: PathText
-    seed: int = Field(ge=0, lt=2**63)
-    strict: bool
-    test_fraction: float = Field(gt=0, lt=1)
-    val_fraction: float = Field(gt=0, lt=1)
-    gate_fraction: float = Field(ge=0, lt=1)
+    dataset: Literal[*DATASETS] = Field(  # type: ignore[valid-type]
+        title="data set",
+        description="synthetic (generated, no download) | folder (your own images) | a published one: docs/data.md",
+    )
+    root: PathText = Field(
+        title="folder of the raw data",
+        description="folder of the raw data; of cub its CUB_200_2011 folder; nothing of it is read for synthetic",
+    )
+    seed: int = Field(
+        ge=0,
+        lt=2**63,
+        title="seed of the data",
+        description="of the synthetic images and of val and gate; not touched by a sweep over `seed`",
+    )
+    strict: bool = Field(
+        title="refuse a faulty data set",
+        description="true: refuse a data set of which anything cannot be used | false: leave that out, and list "
+        "it in data/prepared/problems.csv",
+    )
+    test_fraction: float = Field(
+        gt=0,
+        lt=1,
+        title="share of test",
+        description="share of the images, per class, set aside as test where a data set of folder has none of its own",
+    )
+    val_fraction: float = Field(
+        gt=0, lt=1, title="share of val", description="share of the training images, per class, set aside as val"
+    )
+    gate_fraction: float = Field(
+        ge=0,
+        lt=1,
+        title="share of gate",
+        description="share of the training images, per class, set aside as gate, on which promotion decides; "
+        "synthetic draws as many besides; 0: none",
+    )
     synthetic: SyntheticParams
 
     @model_validator(mode="after")
@@ -77,49 +111,154 @@ class PrepareParams(_Group):
 class TrainParams(_Group):
     """The classifier and its training."""
 
-    backbone: Literal[*BACKBONES]  # type: ignore[valid-type]
-    pretrained: StrictBool | PathText
-    stride: Literal[8, 16, 32]
-    head: Literal["gap", "gmp", "tap", "conv", "acol"]
-    tap_threshold: Share
-    acol_threshold: Share
-    acol_width: int = Field(ge=1, le=16_384)
+    backbone: Literal[*BACKBONES] = Field(  # type: ignore[valid-type]
+        title="backbone",
+        description="a network of pipeline/models/zoo.py, all listed in docs/params.md",
+    )
+    pretrained: StrictBool | PathText = Field(
+        title="pretrained weights",
+        examples=[False, True],
+        description="true: ImageNet weights by library download | false | path of a local .pth file",
+    )
+    stride: Literal[8, 16, 32] = Field(
+        title="stride of the features",
+        description="of the features: 16 (a 14×14 map of a 224 image) | 8 (28×28) | 32 (7×7, the network unaltered)",
+    )
+    head: Literal["gap", "gmp", "tap", "conv", "acol"] = Field(
+        title="head",
+        description="gap (CAM, CVPR 2016) | gmp: global max pooling | tap: thresholded average pooling (ECCV "
+        "2020) | conv: 1×1 convolution | acol: two adversarial branches (CVPR 2018)",
+    )
+    tap_threshold: Share = Field(
+        title="threshold of TAP", description="of tap: share of a channel's maximum below which values are left out"
+    )
+    acol_threshold: Share = Field(
+        title="threshold of ACoL",
+        description="of acol: what the first branch's normalised map finds from here on is hidden from the second",
+    )
+    acol_width: int = Field(
+        ge=1, le=16_384, title="width of ACoL's branches", description="of acol: channels of the branches"
+    )
     regularizer: Literal["kl_uniform", "kl_uniform_sum", "confidence_penalty", "jeffreys", "jensen_shannon",
-                         "label_smoothing", "none"]  # fmt: skip
-    lambda_: float = Field(alias="lambda", ge=0, le=1e6)
-    erasing: Literal["none", "has", "cutmix", "adl", "rdap", "ae"]
-    has_rate: Share
-    has_sides: Annotated[list[Annotated[int, Field(ge=0, le=8192)]], Field(min_length=1, max_length=100)]
-    cutmix_beta: Factor
-    cutmix_probability: Share
-    dropout_rate: Share
-    adl_threshold: Share
-    rdap_size: int = Field(ge=1, le=1024)
-    ae_steps: int = Field(ge=2, le=5)
-    ae_threshold: float = Field(gt=0, le=1)
-    resize: Pixels
-    crop: Pixels
-    epochs: Epochs
-    batch_size: int = Field(ge=2, le=65_536)
-    accumulate: Images
-    optimizer: Literal["sgd", "adamw"]
-    lr: float = Field(gt=0, le=1e3)
-    head_lr_factor: Factor
-    bias_lr_factor: Factor
-    momentum: float = Field(gt=0, lt=1)
-    weight_decay: float = Field(ge=0, le=1e3)
-    schedule: Literal["cosine", "step", "one_cycle"]
-    warm_up: float = Field(ge=0, lt=1)
-    step_epochs: Annotated[list[Epochs], Field(max_length=1000)]
-    step_factor: float = Field(gt=0, lt=1)
-    clip: float = Field(ge=0, le=1e9)
-    ema: float = Field(ge=0, lt=1)
-    freeze_batch_norm: bool
-    freeze_backbone: bool
-    select: Literal["last", "best"]
-    precision: Literal["float32", "bfloat16", "float16"]
-    channels_last: bool
-    compile: bool
+                         "label_smoothing", "none"] = Field(
+        title="regularizer",
+        description="kl_uniform: KL(u||p), PRL 2023 | kl_uniform_sum | confidence_penalty | jeffreys | "
+        "jensen_shannon | label_smoothing | none"
+    )  # fmt: skip
+    lambda_: float = Field(
+        alias="lambda",
+        ge=0,
+        le=1e6,
+        title="weight of the regularizer (λ)",
+        description="weight of the regularizer; of label_smoothing the share ε of the uniform distribution",
+    )
+    erasing: Literal["none", "has", "cutmix", "adl", "rdap", "ae"] = Field(
+        title="erasing or mixing",
+        description="has: hide and seek | cutmix | adl: attention-based dropout | rdap: region-based dropout | "
+        "ae: adversarial erasing | none",
+    )
+    has_rate: Share = Field(title="rate of hide and seek", description="of has: probability that a cell is hidden")
+    has_sides: Annotated[list[Annotated[int, Field(ge=0, le=8192)]], Field(min_length=1, max_length=100)] = Field(
+        title="cells of hide and seek", description="of has: cell sides in pixels, one drawn per image; 0 hides nothing"
+    )
+    cutmix_beta: Factor = Field(title="β of CutMix", description="of cutmix: λ ~ Beta(β, β)")
+    cutmix_probability: Share = Field(
+        title="probability of CutMix", description="of cutmix: share of the batches that are mixed"
+    )
+    dropout_rate: Share = Field(
+        title="drop rate of ADL and RDAP",
+        description="of adl and rdap: share of the passes that drop instead of weighting by importance",
+    )
+    adl_threshold: Share = Field(
+        title="threshold of ADL",
+        description="of adl: share of the attention's maximum from which positions are dropped",
+    )
+    rdap_size: int = Field(
+        ge=1,
+        le=1024,
+        title="square of RDAP",
+        description="of rdap: side of the dropped square, in positions of the feature map",
+    )
+    ae_steps: int = Field(
+        ge=2,
+        le=5,
+        title="steps of adversarial erasing",
+        description="of ae: networks trained one after the other, each on what the ones before leave",
+    )
+    ae_threshold: float = Field(
+        gt=0,
+        le=1,
+        title="threshold of adversarial erasing",
+        description="of ae: share of the map's maximum from which the image is erased",
+    )
+    resize: Pixels = Field(
+        title="side of the resized image", description="images are squashed to this square; training crops from it"
+    )
+    crop: Pixels = Field(
+        title="side of the input",
+        description="side of the network's input: random crop in training, whole image otherwise",
+    )
+    epochs: Epochs = Field(title="epochs", description="passes over the training images")
+    batch_size: int = Field(ge=2, le=65_536, title="batch size", description="images per step, over all processes")
+    accumulate: Images = Field(
+        title="accumulation of gradients",
+        description="forward passes that a step's images are split into, to save memory",
+    )
+    optimizer: Literal["sgd", "adamw"] = Field(title="optimizer", description="sgd: with Nesterov momentum | adamw")
+    lr: float = Field(gt=0, le=1e3, title="learning rate", description="of the backbone")
+    head_lr_factor: Factor = Field(
+        title="learning rate factor of the head", description="learning rate of the head, as a multiple of lr"
+    )
+    bias_lr_factor: Factor = Field(
+        title="learning rate factor of biases", description="learning rate of biases, as a further multiple"
+    )
+    momentum: float = Field(gt=0, lt=1, title="momentum", description="of sgd; of adamw its first beta")
+    weight_decay: float = Field(
+        ge=0, le=1e3, title="weight decay", description="of all weights but those of norms and biases"
+    )
+    schedule: Literal["cosine", "step", "one_cycle"] = Field(
+        title="schedule of the learning rate",
+        description="cosine: down to zero | step: times step_factor after each of step_epochs | one_cycle",
+    )
+    warm_up: float = Field(
+        ge=0,
+        lt=1,
+        title="warm-up",
+        description="share of the steps in which the learning rate rises from zero; not of one_cycle",
+    )
+    step_epochs: Annotated[list[Epochs], Field(max_length=1000)] = Field(
+        title="epochs of the steps", description="of step"
+    )
+    step_factor: float = Field(gt=0, lt=1, title="factor of a step", description="of step")
+    clip: float = Field(
+        ge=0, le=1e9, title="clipping of the gradient", description="largest norm of the gradient; 0: not clipped"
+    )
+    ema: float = Field(
+        ge=0,
+        lt=1,
+        title="moving average of the weights",
+        description="decay, such as 0.999, of a moving average of the weights that then is the model; 0: none",
+    )
+    freeze_batch_norm: bool = Field(
+        title="freeze batch norm",
+        description="keep the statistics and affine weights of pretrained batch norm as they are",
+    )
+    freeze_backbone: bool = Field(
+        title="freeze the backbone", description="train the head alone, on the backbone's features as they are"
+    )
+    select: Literal["last", "best"] = Field(
+        title="epoch to keep", description="last | best: epoch with the highest classification accuracy on val"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        title="precision",
+        description="float32 | bfloat16 | float16: mixed precision, several times faster where the processor has it",
+    )
+    channels_last: bool = Field(
+        title="channels last", description="memory layout of images and features; false is the library's default"
+    )
+    compile: bool = Field(
+        title="compile the network", description="torch.compile: minutes at the start, faster steps on a GPU"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainParams":
@@ -150,17 +289,44 @@ class TrainParams(_Group):
 class ExtractCamsParams(_Group):
     """From images and model to maps."""
 
-    method: Literal[*MAP_METHODS]  # type: ignore[valid-type]
-    clamp_negative_weights: bool
-    relu: bool
-    acol_map: Literal["fused", "first", "second"]
-    flip: bool
+    method: Literal[*MAP_METHODS] = Field(  # type: ignore[valid-type]
+        title="map method",
+        description="cam: features weighted by the class's weights | grad_cam | grad_cam_plus_plus | layer_cam | "
+        "ddt: deep descriptor transforming, knows no classes",
+    )
+    clamp_negative_weights: bool = Field(
+        title="clamp negative weights",
+        description="NWC (ECCV 2020): maps of cam use max(w, 0); logits keep the raw weights",
+    )
+    relu: bool = Field(
+        title="cut negative values", description="cut negative values of the map before it is normalised"
+    )
+    acol_map: Literal["fused", "first", "second"] = Field(
+        title="map of ACoL",
+        description="of head acol: fused: maximum of both branches' normalised maps | first | second",
+    )
+    flip: bool = Field(
+        title="average with the mirror image",
+        description="mean of the image's map and of its mirror image's, turned back",
+    )
     ddt_layers: Annotated[
         list[Annotated[str, Field(pattern=r"^[\w.]{1,100}@[1-9]\d{1,3}$")]], Field(min_length=1, max_length=20)
-    ]
-    ddt_context: float = Field(ge=0, le=100)
-    ten_crop: bool
-    batch_size: Images
+    ] = Field(
+        title="layers of DDT",
+        description="of ddt: LAYER@SIDE: submodules of the backbone, the leading one first, and the pixels of the"
+        " images",
+    )
+    ddt_context: float = Field(
+        ge=0,
+        le=100,
+        title="context of DDT",
+        description="of ddt: exponent of the leading layer's map at the network's own input size; 0: none",
+    )
+    ten_crop: bool = Field(
+        title="classify ten crops",
+        description="classify by the mean of ten crops (corners, centre, mirrored) of the resized image",
+    )
+    batch_size: Images = Field(title="batch size", description="images per forward pass")
 
     @property
     def ddt_sources(self) -> list[tuple[str, int]]:
@@ -177,9 +343,17 @@ class ExtractCamsParams(_Group):
 class LocalizeParams(_Group):
     """From maps to boxes."""
 
-    standard: Literal["max", "percentile"]
-    percentile: float = Field(ge=0, le=100)
-    threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)]
+    standard: Literal["max", "percentile"] = Field(
+        title="standard of the threshold",
+        description="max (MaS: threshold is a fraction of the map's maximum) | percentile (PaS)",
+    )
+    percentile: float = Field(ge=0, le=100, title="percentile", description="of PaS; not read when standard is max")
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = Field(
+        title="threshold of the map (τ)",
+        examples=["auto", 0.2, 0.35],
+        description="auto: best GT-known localization on those images of val that have boxes; where none has, "
+        "that of the paper: 0.2 of max, 0.35 of percentile | a number in [0, 1)",
+    )
 
 
 def _whole_percents(values: list[float]) -> list[float]:
@@ -191,18 +365,37 @@ def _whole_percents(values: list[float]) -> list[float]:
 class EvaluateParams(_Group):
     """From boxes and maps to metrics."""
 
-    iou: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_whole_percents)]
-    interval: float = Field(ge=1e-4, le=0.5)
+    iou: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_whole_percents)] = (
+        Field(
+            title="IoU criteria",
+            description="IoU criteria, in whole percents",
+            examples=[percent / 100 for percent in range(10, 100, 5)],
+        )
+    )
+    interval: float = Field(
+        ge=1e-4,
+        le=0.5,
+        title="spacing of the thresholds",
+        description="spacing of the thresholds tried, also by localize.threshold: auto",
+    )
 
 
 class TrackParams(_Group):
     """Where the run is recorded."""
 
-    experiment: str = Field(pattern=r"^[/\w.\- ]+$", max_length=250)
+    experiment: str = Field(
+        pattern=r"^[/\w.\- ]+$",
+        max_length=250,
+        title="MLflow experiment",
+        description="MLflow experiment the run is filed under",
+    )
 
 
 #: Accuracies that ``evaluate`` measures and that are a mean over images, so that runs can be compared image by image.
 _PER_IMAGE = re.compile(r"gt_known_iou\d\d|top[15]_loc_iou50|cls_top[15]|mean_iou")
+#: Those that are measured whatever ``evaluate.iou`` is, or by its default.
+PROMOTABLE = ["gate.gt_known_iou50", "gate.top1_loc_iou50", "gate.top5_loc_iou50", "gate.mean_iou", "gate.cls_top1",
+              "gate.cls_top5"]  # fmt: skip
 _NOT_FOR_PROMOTION = {
     "val": "has chosen the threshold and the best of a sweep already",
     "test": "is only reported: of a champion that was chosen by it, nothing would tell how good it is",
@@ -213,8 +406,8 @@ def _promotable(metric: str) -> str:
     split, _, name = metric.partition(".")
     if not _PER_IMAGE.fullmatch(name):
         raise ValueError(
-            f"{metric!r} is not an accuracy that is measured for each image; name gate.gt_known_iou50, "
-            "gate.top1_loc_iou50, gate.top5_loc_iou50, gate.mean_iou, gate.cls_top1 or gate.cls_top5"
+            f"{metric!r} is not an accuracy that is measured for each image; name {', '.join(PROMOTABLE[:-1])} or "
+            f"{PROMOTABLE[-1]}"
         )
     if reason := _NOT_FOR_PROMOTION.get(split):
         raise ValueError(f"{metric}: promotion cannot decide on {split}, which {reason}; name gate.{name}")
@@ -229,17 +422,43 @@ _Promotable = Annotated[str, Field(max_length=60), AfterValidator(_promotable)]
 class PromoteParams(_Group):
     """When a run takes the champion's place."""
 
-    metric: _Promotable
-    min_gain: float = Field(ge=0, le=100)
-    guards: Annotated[list[_Promotable], Field(max_length=20)]
-    tolerance: float = Field(ge=0, le=100)
-    floor: float = Field(ge=0, le=100)
+    metric: _Promotable = Field(
+        title="metric to raise",
+        description="must rise for a run to become champion: gate.NAME of a mean over images",
+        examples=PROMOTABLE,
+    )
+    min_gain: float = Field(
+        ge=0,
+        le=100,
+        title="smallest gain",
+        description="by how much, in points of percent, and beyond chance: see docs/promotion.md",
+    )
+    guards: Annotated[list[_Promotable], Field(max_length=20)] = Field(
+        title="guards", description="must not fall", examples=PROMOTABLE
+    )
+    tolerance: float = Field(
+        ge=0,
+        le=100,
+        title="tolerance of the guards",
+        description="by how much a guard may fall all the same, in points of percent",
+    )
+    floor: float = Field(
+        ge=0,
+        le=100,
+        title="floor of the guards",
+        description="what each guard must reach, also without a champion, in percent",
+    )
 
 
 class Params(_Group):
     """All of ``params.yaml``."""
 
-    seed: int = Field(ge=0, lt=2**63)
+    seed: int = Field(
+        ge=0,
+        lt=2**63,
+        title="seed of training",
+        description="of training: initial weights, order of images, augmentation",
+    )
     prepare: PrepareParams
     train: TrainParams
     extract_cams: ExtractCamsParams

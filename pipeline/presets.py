@@ -15,7 +15,7 @@ from pipeline.strict_yaml import read_yaml
 from pipeline.system.state import state_folder
 
 FOLDER = Path("presets")
-#: All settings with their comments, equal to the ``params.yaml`` that a clone begins with.
+#: All settings with their comments, those of the ``params.yaml`` that a clone begins with.
 DEFAULT = "default"
 
 
@@ -38,7 +38,8 @@ def preset_text(name: str, overrides: Mapping[str, Any]) -> str:
     Raises:
         ParamsError: there is no such preset, or the values are not valid together.
     """
-    text = override(_text(DEFAULT), {**_values(name), **overrides})
+    default = _text(DEFAULT).replace("$schema=../", "$schema=")  # an editor starts at the file that it has open
+    text = override(default, {**_values(name), **overrides})
     parse_params(text, f"preset {name}{f' with {written(overrides)}' if overrides else ''}")
     return text
 

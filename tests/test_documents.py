@@ -1,21 +1,50 @@
 """What the documents and presets say agrees with the code."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from pipeline.cli import STAGES
 from pipeline.params import load_params
+from pipeline.params_reference import COMMAND, PAGE_FILE, SCHEMA_FILE, files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("path", [SCHEMA_FILE, PAGE_FILE], ids=str)
+def test_what_is_made_from_the_models_is_in_step(monkeypatch, path):
+    monkeypatch.chdir(ROOT)
+    assert path.read_text() == files()[path], f"{path} is out of step with pipeline/params.py: run `{COMMAND}`"
+
+
+def test_comments_say_what_the_schema_says():
+    comments = dict(_comments(YAML(pure=True).load((ROOT / "presets/default.yaml").read_text())))
+    assert comments == dict(_described(json.loads((ROOT / SCHEMA_FILE).read_text())))
+
+
+def _comments(group, prefix=""):
+    for name, value in group.items():
+        if isinstance(value, dict):
+            yield from _comments(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", group.ca.items[name][2].value.split("\n")[0].removeprefix("# ")
+
+
+def _described(group, prefix=""):
+    for name, node in group["properties"].items():
+        if "properties" in node:
+            yield from _described(node, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", node["description"]
+
+
 def test_every_key_is_listed_with_its_default():
-    text = (ROOT / "docs/params.md").read_text()
-    listed = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]+)` \|", text, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]+)` \|", (ROOT / PAGE_FILE).read_text(), re.MULTILINE))
     flat = load_params(ROOT / "params.yaml").flat()
     assert listed.keys() == flat.keys()
     for key, value in flat.items():

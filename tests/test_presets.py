@@ -1,5 +1,6 @@
 """Each preset has the values that its paper states; what a paper leaves open is not held here."""
 
+import re
 from typing import Any
 
 import pytest
@@ -87,8 +88,14 @@ def test_no_preset_is_left_out():
     assert {path.stem for path in ROOT.glob("presets/*.yaml")} == PAPERS.keys() | OWN | {"default"}
 
 
-def test_the_defaults_are_those_that_a_clone_begins_with():
-    assert (ROOT / "presets/default.yaml").read_text() == (ROOT / "params.yaml").read_text()
+@pytest.mark.parametrize("path", ["params.yaml", "presets/default.yaml"])
+def test_editors_find_the_schema(path):
+    (schema,) = re.findall(r"^# yaml-language-server: \$schema=(.+)$", (ROOT / path).read_text(), re.MULTILINE)
+    assert ((ROOT / path).parent / schema).resolve() == (ROOT / "pipeline/params.schema.json").resolve()
+
+
+def test_the_defaults_are_those_that_a_clone_begins_with(here):
+    assert preset_text("default", {}) == (ROOT / "params.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(PAPERS.keys() | OWN))
