@@ -156,6 +156,28 @@ def start(
     _answer(look_and_write(folder, dict(parse_assignment(text) for text in settings)))
 
 
+@app.command(rich_help_panel="Tools")
+def download(
+    name: Annotated[str, typer.Argument(help="the data set; without it, what there is")] = "",
+    to: Annotated[Path, typer.Option(help="folder of data sets")] = Path("data/raw"),
+    mirror: Annotated[str, typer.Option(metavar="URL", help="below which the archives lie under their names")] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="archives that you have already")
+    ] = None,
+) -> None:
+    """Fetch a published data set, verify it and unpack it. Broken off, the same command resumes.
+
+    Its licence and the paper to cite are shown. For one behind a login: fetch the archives there, then --from FOLDER.
+    """
+    from pipeline.download.command import download as fetch_and_unpack
+    from pipeline.download.command import listing
+
+    if name:
+        _answer(dict(fetch_and_unpack(name, to, mirror, folder)))
+    else:
+        listing()
+
+
 @app.command("import-boxes", rich_help_panel="Tools")
 def import_boxes(
     files: Annotated[

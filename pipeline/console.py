@@ -103,11 +103,14 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
-def progress(items: Iterable[Item], total: int, description: str, unit: str = "images") -> Iterator[Item]:
+def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "images") -> Iterator[Item]:
     """Pass ``items`` on while showing how far the work is: a bar on a terminal, a line now and then elsewhere.
 
     Airflow and Docker split logs at newlines only, so a bar would never show there.
     Work of a few seconds shows nothing.
+
+    Args:
+        total: their number, where it is known.
     """
     if _console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), _Speed(),
@@ -122,6 +125,5 @@ def progress(items: Iterable[Item], total: int, description: str, unit: str = "i
         if now - shown >= LINE_EVERY:
             shown = now
             speed = done / (now - start)
-            left = (total - done) / speed
-            times = f"{now - start:.0f} s elapsed, {left:.0f} s left"
-            say(f"{description}: {done}/{total} {unit}, {speed:.1f} {unit}/s, {times}")
+            of, left = (f"/{total}", f", {(total - done) / speed:.0f} s left") if total else ("", "")
+            say(f"{description}: {done}{of} {unit}, {speed:.1f} {unit}/s, {now - start:.0f} s elapsed{left}")
