@@ -36,6 +36,8 @@ from pipeline.params import load_params
 from pipeline.system.locks import exclusive_lock, is_held
 from pipeline.system.processes import kept
 from pipeline.system.state import shown_uri, state_folder
+from pipeline.tracking import server as tracking_server
+from pipeline.tracking import views
 
 HOST = "127.0.0.1"
 #: Where MLflow shows experiments; its start page is about language models.
@@ -69,7 +71,7 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         TransientError: the pages are being served already.
         WsolError: one of the processes ended; the message names its log.
     """
-    load_params()
+    params = load_params()
     check_place(checkout, state_folder())
     check_places(checkout)
     check_writable(state_folder())
@@ -88,7 +90,7 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
         servers = [*_airflow(airflow_port, pages), *([] if external else [_mlflow(mlflow_port)])]
         with _running(servers, lock) as processes:
             _wait_until_up([f"{url}/{_health(name)}" for name, url in pages.items()], processes)
-            _announce(pages, external)
+            _announce(pages, external, params.track.experiment)
             while True:
                 _check_alive(processes)
                 time.sleep(1)
@@ -107,11 +109,21 @@ def _health(page: str) -> str:
     return "api/v2/monitor/health" if page == "Airflow" else "health"
 
 
-def _announce(pages: Mapping[str, str], external: str | None) -> None:
+def _announce(pages: Mapping[str, str], external: str | None, experiment: str) -> None:
     console.say(f"Airflow  {pages['Airflow']}")
-    console.say(f"MLflow   {shown_uri(external) if external else pages['MLflow'] + RUNS}")
+    console.say(f"MLflow   {shown_uri(external) if external else pages['MLflow'] + _results(experiment)}")
     console.say(f"Sign in to {' and '.join(pages)} as {USER}; the password is in {password_file()}")
     console.say("Ctrl-C stops the pages.")
+
+
+def _results(experiment: str) -> str:
+    """Where the view of results is, below MLflow's address; that of all experiments until a run was tracked."""
+    with suppress(Exception):  # whatever keeps MLflow from answering, it shows its own page
+        client = tracking_server.client()
+        if found := client.get_experiment_by_name(experiment):
+            views.arrange(client, found.experiment_id)
+            return views.address(found.experiment_id, views.RESULTS)
+    return RUNS
 
 
 def _airflow(port: int, pages: Mapping[str, str]) -> list[Server]:

@@ -45,7 +45,7 @@ def run(params: Params) -> dict[str, Any]:
     made_with = replaced(params, result.params)
     with open_row(params.track.experiment, result.run_key, training.train_key) as row:
         row.log_params(made_with.flat())
-        row.log_points([*headlines(metrics, training), *_scores(metrics), *_training(training)])
+        row.log_points([*_headlines(metrics, training), *_scores(metrics), *_training(training)])
         row.log_points([*_threshold_curves(curve), *_training_curves(history)])
         row.log_files([REPORT / "index.html"], "report")
         row.log_files([*RESULT, MODELS / "history.csv"], "metrics")
@@ -84,6 +84,10 @@ def _remove_checkpoints(train_key: str) -> None:
     with suppress(TransientError), exclusive_lock(training_lock(train_key), "the same training"):
         for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
             path.unlink(missing_ok=True)
+
+
+def _headlines(metrics: Mapping[str, Any], training: Training) -> Iterator[Point]:
+    yield from (Point(name, value) for name, value in headlines(metrics, training).items())
 
 
 def _scores(tree: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:

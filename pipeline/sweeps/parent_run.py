@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.tracking import server
+from pipeline.tracking import server, views
 from pipeline.tracking.tags import NOTE, PARENT, SWEEP_KEY
 
 
@@ -25,6 +25,7 @@ class SweepRun:
         with self._server(server.PROBE_PATIENCE):
             self._client = server.client()
             home = server.experiment_id(self._client, experiment)
+            views.arrange(self._client, home)
             found = list(self._client.search_runs([home], f"tags.`{SWEEP_KEY}` = '{key}'"))
             run = found[0] if found else self._client.create_run(home, tags={SWEEP_KEY: key}, run_name=name)
             self.run_id: str = run.info.run_id

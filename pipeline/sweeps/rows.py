@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import console
 from pipeline.errors import UserError, WsolError
 from pipeline.params import load_params
-from pipeline.tracking import server
+from pipeline.tracking import server, views
 from pipeline.tracking.provenance import read_result
 from pipeline.tracking.registry import find_run, get_run
 from pipeline.tracking.runs import entry_command
@@ -24,6 +24,7 @@ from pipeline.tracking.tags import BEST_OF, BEST_RUN, NOTE, PARENT, SWEEP_KEY
 def open_sweep(name: str) -> dict[str, Any]:
     """Find or make the parent run of a sweep."""
     with _server() as client:
+        views.arrange(client, _home(client))
         return {"run_id": _parent(client, name).info.run_id}
 
 

@@ -5,12 +5,11 @@ numbers are logged beside under their names in ``metrics.json``.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.params import Params, TrainParams
 from pipeline.records import Training
-from pipeline.tracking.runs import Point
 
 GT_KNOWN, VAL_GT_KNOWN = "GT-known 0.5", "Val GT-known 0.5"
 OVER_GAUSSIAN = "Over Gaussian"
@@ -41,8 +40,8 @@ REGULARIZERS = {
 }  # fmt: skip
 
 
-def headlines(metrics: Mapping[str, Any], training: Training) -> Iterator[Point]:
-    """The headline metrics of a result; what was not measured is left out.
+def headlines(metrics: Mapping[str, Any], training: Training) -> dict[str, float]:
+    """The headline metrics of a result by name; what was not measured is left out.
 
     Args:
         metrics: content of ``metrics.json``.
@@ -55,7 +54,7 @@ def headlines(metrics: Mapping[str, Any], training: Training) -> Iterator[Point]
     found[ENTROPY] = test.get("entropy", math.nan)
     found |= {TAU: metrics["threshold"], MINUTES: training.seconds / 60}
     digits = {ENTROPY: 3, TAU: 3}
-    yield from (Point(name, round(value, digits.get(name, 2))) for name, value in found.items() if math.isfinite(value))
+    return {name: round(value, digits.get(name, 2)) for name, value in found.items() if math.isfinite(value)}
 
 
 def run_name(params: Params, tau: float) -> str:

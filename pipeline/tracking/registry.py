@@ -12,11 +12,12 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import TransientError, UserError
+from pipeline import console
+from pipeline.errors import TransientError, UserError, reason
 from pipeline.system.locks import exclusive_lock
 from pipeline.system.state import state_folder
 from pipeline.tracking import recorded, server
-from pipeline.tracking.tags import LOOK, MODEL_HASH, MODEL_RUN, ROLLED_BACK, RUN_KEY, TRAIN_KEY
+from pipeline.tracking.tags import CHAMPION, LOOK, MODEL_HASH, MODEL_RUN, ROLLED_BACK, RUN_KEY, TRAIN_KEY
 
 Alias = Literal["champion", "previous", "challenger"]
 MODEL_FOLDER = "model"
@@ -119,6 +120,20 @@ class Registry:
                 with suppress(Exception):
                     self._restore(alias, before.get(alias))
             raise
+        if (champion := changes.get("champion")) is not None:
+            self._mark_champion(champion, before.get("champion"))
+
+    def _mark_champion(self, version: str, former: str | None) -> None:
+        """Move the tag that the table of runs shows; the alias is what counts, so a failure is said and no more."""
+        try:
+            if former is not None and former != version:
+                self.client.delete_tag(self.client.get_model_version(self.name, former).run_id, CHAMPION)
+        except Exception as error:  # it never had the tag, or its run is gone
+            console.say(f"the former champion's run in MLflow has no mark to take away: {reason(error)}")
+        try:
+            self.client.set_tag(self.client.get_model_version(self.name, version).run_id, CHAMPION, "yes")
+        except Exception as error:
+            console.warn(f"the champion's run in MLflow could not be marked: {reason(error)}")
 
     def _restore(self, alias: Alias, version: str | None) -> None:
         if version is None:

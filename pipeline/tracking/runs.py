@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pipeline import console
 from pipeline.system.locks import is_held
 from pipeline.system.state import made_state_id, state_id, training_lock
-from pipeline.tracking import server
+from pipeline.tracking import server, views
 from pipeline.tracking.tags import MODEL_HASH, MODEL_RUN, RUN_KEY, STATE, TRAIN_KEY
 
 #: What one request may hold (MLflow refuses more).
@@ -193,6 +193,7 @@ def open_row(experiment: str, run_key: str, train_key: str) -> Iterator[Row]:
             client = server.client()
             experiment_id = server.experiment_id(client, experiment)
         with server.patience(*server.TRACK_PATIENCE):
+            views.arrange(client, experiment_id)
             row = _row(client, experiment_id, run_key, train_key)
             yield row
             row.finish()

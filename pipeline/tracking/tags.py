@@ -31,6 +31,9 @@ THRESHOLD_SOURCE = "wsol.threshold_source"
 VERDICT = "wsol.promotion"
 REASON = "wsol.promotion_reason"
 
+#: "yes" on the run whose model is champion, and on no other.
+CHAMPION = "wsol.champion"
+
 # Runs: sweeps.
 SWEEP_KEY = "wsol.sweep_key"
 #: Names the sweep that a run is the best of.
@@ -53,3 +56,7 @@ PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 SOURCE_COMMIT = "mlflow.source.git.commit"
 SOURCE_NAME = "mlflow.source.name"
+#: Of an experiment, with the name of a view in addresses: the page's columns and charts.
+VIEW = "mlflow.sharedViewState."
+EXPERIMENT_KIND = "mlflow.experimentKind"
+PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"

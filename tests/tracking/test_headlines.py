@@ -22,13 +22,9 @@ TEST = {
 }  # fmt: skip
 
 
-def names_and_values(metrics):
-    return {point.name: point.value for point in headlines(metrics, TRAINING)}
-
-
 def test_the_numbers_are_rounded_and_listed_first():
     metrics = {"threshold": 0.50249, "val": {"gt_known_iou50": 83.335001, "cls_top1": 99.0}, "test": TEST}
-    found = names_and_values(metrics)
+    found = headlines(metrics, TRAINING)
     assert found == {
         "GT-known 0.3": 91.23, "GT-known 0.5": 81.23, "GT-known 0.7": 41.0, "MaxBoxAcc 0.5": 83.33, "PxAP": 70.01,
         "Top-1 cls": 99.17, "Top-1 loc 0.5": 80.5, "Val GT-known 0.5": 83.34, "Val Top-1 cls": 99.0,
@@ -42,7 +38,7 @@ def test_the_numbers_are_rounded_and_listed_first():
 
 def test_what_was_not_measured_is_left_out():
     metrics = {"threshold": 0.2, "val": {"cls_top1": 99.0}, "test": {"cls_top1": 98.0, "pxap": math.nan}}
-    assert names_and_values(metrics) == {
+    assert headlines(metrics, TRAINING) == {
         "Top-1 cls": 98.0, "Val Top-1 cls": 99.0, "Tau": 0.2, "Training minutes": 1.5,
     }  # fmt: skip
 
