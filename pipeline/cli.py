@@ -306,19 +306,26 @@ def repro(
     stage: Annotated[str, typer.Argument(help="the last stage to reproduce; all of them if not given")] = "",
     single_item: Annotated[bool, typer.Option("--single-item", help="this stage alone, not those before it")] = False,
     force: Annotated[bool, typer.Option("--force", help="run although nothing has changed")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="end with one JSON line on a terminal too, as elsewhere")
+    ] = False,
 ) -> None:
-    """Validate everything, then run what has changed (`dvc repro`).
+    """Validate everything, run what has changed (`dvc repro`), and show the result.
 
     Ends with the exit code of the stage that failed, and says how to get the outputs back that it had before.
     """
     from pipeline.execution.repro import reproduce
+    from pipeline.report.summary import show_result
 
     outcome = reproduce(stage, single_item=single_item, force=force)
     leave_outcome(outcome.exit_code, outcome.message)
     if outcome.exit_code == 0:
         if not stage:
+            show_result()
             console.say("To enter the result against the champion: python -m pipeline promote")
-        _answer({"reproduced": stage or "all"})
+        # Programs read the line, people the table.
+        if as_json or not console.is_terminal(console.stdout):
+            _answer({"reproduced": stage or "all"})
     raise SystemExit(outcome.exit_code)
 
 

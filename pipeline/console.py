@@ -69,6 +69,11 @@ def pass_on(line: str, stream: IO[str] = stderr) -> None:
     stream.flush()
 
 
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person reads it."""
+    return stream.isatty()
+
+
 def say(message: str) -> None:
     """One line for the user."""
     _console.print(message, markup=False, soft_wrap=True)

@@ -2,13 +2,14 @@
 
 import hashlib
 import io
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.files import METRICS, MODELS, content, read_json, reading
 from pipeline.records import STAGES, Inputs, Training, changed, read_sealed
 from pipeline.schemas import Metrics, check_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRAINING = MODELS / "training.json"
 HISTORY = MODELS / "history.csv"
@@ -20,8 +21,10 @@ def read_metrics(inputs: Inputs) -> dict[str, Any]:
     return metrics.model_dump()
 
 
-def read_threshold_curve(inputs: Inputs) -> pd.DataFrame:
+def read_threshold_curve(inputs: Inputs) -> "pd.DataFrame":
     """``metrics/threshold_curve.csv``, a row per threshold."""
+    import pandas as pd  # takes half a second, and most readers want the metrics alone
+
     path = METRICS / "threshold_curve.csv"
     with reading(path):
         return check_numbers(pd.read_csv(io.BytesIO(inputs.read(path))), ("threshold",))
@@ -35,8 +38,10 @@ def read_training(inputs: Inputs) -> Training:
     return training
 
 
-def read_history(training: Training) -> pd.DataFrame:
+def read_history(training: Training) -> "pd.DataFrame":
     """``models/history.csv`` of a training, a row per epoch."""
+    import pandas as pd
+
     with reading(HISTORY):
         data = content(HISTORY)
         if hashlib.sha256(data).hexdigest() != training.history:

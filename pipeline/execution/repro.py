@@ -15,7 +15,7 @@ from pipeline import console
 from pipeline.errors import TransientError, UserError
 from pipeline.execution.preflight import check_inputs
 from pipeline.params import load_params
-from pipeline.system.dvc import dvc_command, forget_ended_holders, outputs, path_locks, read_lock, read_stages
+from pipeline.system.dvc import NOISE, dvc_command, forget_ended_holders, outputs, path_locks, read_lock, read_stages
 from pipeline.system.environment import environment
 from pipeline.system.keeper import STOPPING
 from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock, is_held, wait_until_free
@@ -83,7 +83,8 @@ def run_dvc(arguments: Sequence[str], *locks: IO[str]) -> tuple[int, Outcome]:
         ):
             # DVC gives up where nobody reads its stdout any more, as behind `| head`, with the outputs removed.
             for line in process.stdout or ():
-                console.pass_on(line, console.stdout)
+                if not (console.is_terminal(console.stdout) and NOISE.match(line)):
+                    console.pass_on(line, console.stdout)
             returncode = exit_code(process)
         return 128 + received[0] if received else returncode, read_outcome(outcome)
 

@@ -29,6 +29,7 @@ from pipeline.local.airflow_home import (
     set_up,
 )
 from pipeline.params import load_params
+from pipeline.system.dvc import NOISE
 from pipeline.system.locks import exclusive_lock, is_held
 from pipeline.system.processes import exit_code, kept, passing_on_signals, signal_name
 
@@ -37,11 +38,6 @@ STOP_LIMIT = 20.0
 #: The logger through which Airflow passes a command's lines on, and what it says itself.
 COMMAND_LOGGER = "SubprocessHook"
 COMMAND_NOISE = re.compile(r"Tmp dir root|Running command:|Output:|Command exited with return code (?P<code>-?\d+)")
-#: What DVC says at the end of each stage, and the JSON object for machines.
-STAGE_NOISE = re.compile(
-    r"Updating lock file|Generating lock file|To track the changes|\s*git add|To enable auto|\s*dvc config|"
-    r"Use `dvc push`|> python -m pipeline|Running stage|Data and pipelines are up|\{.*\}$|$"
-)
 TASK_STARTS = re.compile(r"\[DAG TEST\] starting task_id=(\S+)")
 RUN_CREATED = "creating dag run"
 
@@ -93,7 +89,7 @@ class Follower:
             self.exit_code = code or self.exit_code
             if code == TransientError.exit_code:
                 console.say("   a fault that may pass: Airflow waits and tries again, unless this was the last try")
-        elif not STAGE_NOISE.match(line):
+        elif not (NOISE.match(line) or line.startswith("Running stage")):
             console.say(f"   {line}")
 
 

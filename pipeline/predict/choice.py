@@ -12,8 +12,6 @@ from pipeline.predict.bundle import SUFFIX, Model, read_model, write_model_here
 from pipeline.tracking import recorded, server
 from pipeline.tracking.registry import fetch
 
-#: Where ``track`` puts the model file among a run's artifacts.
-ARTIFACT = f"predict/model{SUFFIX}"
 _REGISTERED = re.compile(r"models:/([^/@]+)(?:@([\w\-.]+)|/(\d+))")
 
 
@@ -67,7 +65,7 @@ def _in_folder(path: Path) -> Path:
 
 def _of_run(run_id: str, folder: Path) -> Path:
     with server.clear_errors("fetch the model", "python -m pipeline predict"), server.patience(*server.PROBE_PATIENCE):
-        return fetch(server.client(), recorded.run_id(run_id), ARTIFACT, folder)
+        return fetch(server.client(), recorded.run_id(run_id), recorded.MODEL_FILE, folder)
 
 
 def _of_registry(name: str, folder: Path) -> Path:

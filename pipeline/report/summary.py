@@ -39,6 +39,12 @@ def show_summary() -> None:
         console.say(f"Report: {page.absolute()}")
 
 
+def show_result() -> None:
+    """The same where the stages measure something: a dvc.yaml need not."""
+    if (METRICS / "metrics.json").exists():
+        show_summary()
+
+
 def not_measured(split: str, metrics: Mapping[str, float]) -> str:
     """What the numbers of a split leave out, in a sentence; empty where all images have boxes."""
     images, boxed = metrics["images"], metrics.get("images_with_boxes", metrics["images"])

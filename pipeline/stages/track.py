@@ -29,6 +29,7 @@ from pipeline.system.state import checkpoints_folder, training_lock
 from pipeline.tracking import tags
 from pipeline.tracking.headlines import headlines, run_name
 from pipeline.tracking.provenance import MODEL, RESULT, Result, Revision, current_revision, read_result
+from pipeline.tracking.recorded import MODEL_FILE
 from pipeline.tracking.runs import Point, Row, open_row, training_points
 from pipeline.tracking.server import shown_tracking_uri
 
@@ -62,12 +63,10 @@ def _log_model_file(row: Row) -> None:
     """The self-sufficient model, where all that it is made from lies here: a run is complete without it."""
     if not all(folder.exists() for folder in (PREPARED, CAMS, BOXES)):
         return
-    # It builds networks, which takes seconds; a tracked result is often tracked again.
-    from pipeline.predict.choice import ARTIFACT
-
-    folder, _, name = ARTIFACT.rpartition("/")
-    if row.has(ARTIFACT):
+    folder, _, name = MODEL_FILE.rpartition("/")
+    if row.has(MODEL_FILE):
         return
+    # It imports torch, which takes seconds; a tracked result is often tracked again.
     from pipeline.predict.bundle import write_model_here
 
     with tempfile.TemporaryDirectory() as place:

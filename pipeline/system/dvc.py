@@ -1,6 +1,7 @@
 """The only place that starts DVC, and the one reader of its files: dvc.yaml, dvc.lock and its lock of paths."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,11 @@ from pipeline.errors import UserError
 from pipeline.strict_yaml import read_plain
 from pipeline.system.environment import environment
 
+#: What DVC says at the end of each stage, and the JSON object for machines.
+NOISE = re.compile(
+    r"Updating lock file|Generating lock file|To track the changes|\s*git add|To enable auto|\s*dvc config|"
+    r"Use `dvc push`|> python -m pipeline|Data and pipelines are up|\{.*\}$|$"
+)
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")

@@ -14,6 +14,8 @@ from pipeline.errors import UserError
 from pipeline.strict_yaml import read_plain
 from pipeline.system.dvc import Stages, outputs, parse_lock
 
+#: Where the model file for `predict` lies among a run's artifacts.
+MODEL_FILE = "predict/model.safetensors"
 #: MLflow's own rule for ids of runs.
 RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -502,7 +502,7 @@ def test_the_page_draws_the_box_of_any_threshold(here, tau):
 def test_a_tracked_run_and_a_registered_model_are_found_by_name(here, state):
     from mlflow import MlflowClient
 
-    from pipeline.predict.choice import ARTIFACT
+    from pipeline.tracking.recorded import MODEL_FILE
     from pipeline.tracking.server import tracking_uri
 
     client = MlflowClient(tracking_uri())
@@ -510,7 +510,7 @@ def test_a_tracked_run_and_a_registered_model_are_found_by_name(here, state):
     run_id = client.create_run(experiment).info.run_id
     with pytest.raises(UserError, match="has no artifact predict/model"):
         load_model(run_id)
-    client.log_artifact(run_id, "model.safetensors", ARTIFACT.rpartition("/")[0])
+    client.log_artifact(run_id, "model.safetensors", MODEL_FILE.rpartition("/")[0])
     client.create_registered_model("wsol")
     client.create_model_version("wsol", "file:///nowhere", run_id)
     client.set_registered_model_alias("wsol", "champion", "1")
