@@ -28,13 +28,11 @@ run_options = {
     "revision": Param(
         None,
         type=["null", "string"],
-        section="this run",
         description="commit, branch or tag to run; empty: the working tree as it is on disk, or the image's commit",
     ),
     "approval": Param(
         False,
         type="boolean",
-        section="this run",
         description="ask a person, on the page, before the run becomes champion",
     ),
 }
@@ -42,7 +40,6 @@ if not runtime.pinned:
     run_options["in_place"] = Param(
         False,
         type="boolean",
-        section="this run",
         description="run on the checkout itself, not in a copy of it; with the values of its params.yaml only",
     )
 
@@ -71,7 +68,7 @@ with DAG(
     schedule=AssetOrTimeSchedule(timetable=WEEKLY, assets=[RAW_DATA]),
     catchup=False,
     max_active_runs=runtime.runs_at_once,
-    params=run_options | form,
+    params=form | run_options,
     default_args={"retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
     on_success_callback=RunNotifier("succeeded"),
     on_failure_callback=RunNotifier("failed"),

@@ -10,7 +10,7 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 revision=$(git rev-parse HEAD)
 version=${WSOL_VERSION:-$(git rev-parse --short=12 HEAD)}
-git archive HEAD dags docker dvc.yaml params.yaml | tar -x -C "$context"
+git archive HEAD dags docker dvc.yaml params.yaml pipeline/params.schema.json | tar -x -C "$context"
 git bundle create -q "$context/repository.bundle" HEAD
 export DOCKER_BUILDKIT=1
 build() {

@@ -1,20 +1,30 @@
-"""The trigger form: one field per key of ``params.yaml``, with its default and its comment."""
+"""The trigger form: one field per key of ``params.yaml``; what a field is, ``pipeline/params.schema.json`` says.
+
+How Airflow's page (3.3) shows a field follows from its schema: ``enum`` is a drop-down; a list with ``examples`` is a
+choice of several, and one of anything but texts an editor of JSON; a text with ``examples`` is one line with
+suggestions, where without them one of several types would be a box of six lines. Fields without a section stand in the
+first group, the only open one.
+"""
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", list: "array"}
-#: A field whose comment lists alternatives may hold text or a number: it is a text field, read as YAML.
-_ALTERNATIVES = " | "
+#: What people change most; it is in view when the form opens.
+FIRST = (
+    "train.lambda", "train.epochs", "extract_cams.method", "extract_cams.clamp_negative_weights", "localize.threshold",
+)  # fmt: skip
+#: Of a key's schema, what Airflow's page and its check of what is triggered know too.
+_LIMITS = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_ANYTHING = ["null", "string", "number", "boolean", "array", "object"]
 #: Texts that are read; longer ones are no value of any key.
 _LONGEST = 1000
 #: A number that YAML 1.1 and 1.2 take for the same; ``010`` they do not.
@@ -25,9 +35,11 @@ _MORE_THAN_A_VALUE = tuple("[{&*!?%|>@`")
 
 
 def form_of(checkout: Path) -> dict[str, Param]:
-    """Fields by dotted key; each group of ``params.yaml`` is a section."""
-    tree = YAML(pure=True).load((checkout / "params.yaml").read_text())
-    return {key: _field(key, value, comment) for key, value, comment in _entries(tree)}
+    """Fields by dotted key, those of :data:`FIRST` before the others; each group of ``params.yaml`` is a section."""
+    values = YAML(typ="safe", pure=True).load((checkout / "params.yaml").read_text(encoding="utf-8"))
+    nodes = dict(_nodes(json.loads((checkout / "pipeline/params.schema.json").read_text(encoding="utf-8"))))
+    fields = {key: _field(key, value, nodes.get(key, {})) for key, value in _entries(values)}
+    return {key: fields[key] for key in FIRST if key in fields} | fields
 
 
 def overrides(form: Mapping[str, Param], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,40 +70,56 @@ def _hint(key: str, fields: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(fields)}."
 
 
-def _entries(tree: CommentedMap, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, CommentedMap):
+        if isinstance(value, Mapping):
             yield from _entries(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value, _comment(tree, name)
+            yield f"{prefix}{name}", value
 
 
-def _comment(group: CommentedMap, name: str) -> str:
-    """The comment on the line of a key."""
-    tokens = [token for token in group.ca.items.get(name, []) if token]
-    return tokens[0].value.split("\n")[0].lstrip("# ").strip() if tokens else ""
+def _nodes(group: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The schema of each key."""
+    for name, node in group["properties"].items():
+        if "properties" in node:
+            yield from _nodes(node, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", node
 
 
-def _field(key: str, value: Any, comment: str) -> Param:
-    section = key.rpartition(".")[0] or "general"
-    described: dict[str, Any] = {"title": key, "description": comment, "section": section}
-    if value is None:
-        # Wrong in params.yaml, which the run's check says; a form that cannot be built would hide it.
-        return Param(None, type=["null", "string", "number", "boolean"], **described)
-    if _ALTERNATIVES in comment or type(value) is str:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        return Param(text, type=["string", "number", "boolean"], **described)
-    return Param(_plain(value), type=next(t for kind, t in _TYPES.items() if isinstance(value, kind)), **described)
+def _field(key: str, value: Any, node: Mapping[str, Any]) -> Param:
+    described = {"title": node.get("title", key), "description": f"{key}: {node.get('description', 'not a known key')}"}
+    if key not in FIRST:
+        described["section"] = key.rpartition(".")[0] or "general"
+    try:
+        field = _fitting(value, node, described)
+        field.resolve()
+    except (ParamValidationError, KeyError):
+        # Wrong in params.yaml, or newer than the schema: the run's check says which. Without a form nothing would.
+        return Param(json.loads(json.dumps(value, default=str)), type=_ANYTHING, **described)
+    return field
 
 
-def _plain(value: Any) -> Any:
-    """Without ruamel's subclasses, which Airflow cannot serialize."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+def _fitting(value: Any, node: Mapping[str, Any], described: Mapping[str, Any]) -> Param:
+    """The field that suits what a key takes; KeyError where nothing is known of it."""
+    examples = [_text(example) for example in node.get("examples", ())]
+    if "anyOf" in node:
+        kinds = {kind["type"] for kind in node["anyOf"]} - {"string"}
+        return Param(_text(value), type=["string", *sorted(kinds)], examples=examples, **described)
+    if node["type"] == "array" and examples and isinstance(value, list):
+        items = {"type": sorted({"string", node["items"]["type"]})}
+        return Param([_text(item) for item in value], type="array", items=items, examples=examples, **described)
+    if node["type"] == "array":
+        return Param(value, type="array", items={"type": [node["items"]["type"]]}, **described)
+    limits: dict[str, Any] = {name: node[name] for name in _LIMITS if name in node}
+    if examples:
+        limits["examples"] = examples
+    return Param(value, type=node["type"], **limits, **described)
+
+
+def _text(value: Any) -> str:
+    """A value as it is written in ``params.yaml``."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _parse(value: Any) -> Any:

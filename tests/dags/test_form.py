@@ -1,47 +1,118 @@
-"""The trigger form made from params.yaml."""
+"""The trigger form made from params.yaml and its schema."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException
-from wsol_dags.form import form_of, overrides, refuse_unknown_keys
+from wsol_dags.form import FIRST, form_of, overrides, refuse_unknown_keys
 
 CHECKOUT = Path(__file__).parents[2]
 
 TEXT = """\
-seed: 0      # of training
+seed: 0
 train:
-  lambda: 0.5   # weight
-  pretrained: false  # true | false | a path
+  lambda: 0.5
+  pretrained: false
   freeze: true
   name: x y
+  head: gap
   inner:
-    iou: [0.3, 1]   # criteria
+    iou: [0.3, 1]
+    sides: [3]
 localize:
-  threshold: auto  # auto: from val | a number
+  threshold: auto
 """
+#: By dotted key; what a generated schema has for each kind of key.
+NODES = {
+    "seed": {"type": "integer", "minimum": 0, "exclusiveMaximum": 8, "title": "Seed", "description": "of training"},
+    "train.lambda": {"type": "number", "title": "λ", "description": "weight"},
+    "train.pretrained": {"anyOf": [{"type": "boolean"}, {"type": "string"}], "examples": [False], "title": "weights"},
+    "train.freeze": {"type": "boolean"},
+    "train.name": {"type": "string", "pattern": "x"},
+    "train.head": {"type": "string", "enum": ["gap", "gmp"]},
+    "train.inner.iou": {"type": "array", "items": {"type": "number"}, "examples": [0.3, 0.5, 1]},
+    "train.inner.sides": {"type": "array", "items": {"type": "integer"}},
+    "localize.threshold": {
+        "anyOf": [{"const": "auto", "type": "string"}, {"type": "number", "minimum": 0}],
+        "examples": ["auto"],
+    },
+}
+
+
+def schema_of(nodes):
+    tree = {"properties": {}}
+    for key, node in nodes.items():
+        *groups, name = key.split(".")
+        group = tree
+        for part in groups:
+            group = group["properties"].setdefault(part, {"properties": {}})
+        group["properties"][name] = node
+    return tree
 
 
 @pytest.fixture
-def form(tmp_path):
-    (tmp_path / "params.yaml").write_text(TEXT)
-    return form_of(tmp_path)
+def make_form(tmp_path):
+    def make(text):
+        (tmp_path / "params.yaml").write_text(text)
+        (tmp_path / "pipeline").mkdir()
+        (tmp_path / "pipeline/params.schema.json").write_text(json.dumps(schema_of(NODES)))
+        return form_of(tmp_path)
+
+    return make
 
 
-def test_fields_have_type_default_comment_and_section(form):
-    fields = {key: (f.value, f.schema["type"], f.description, f.schema["section"]) for key, f in form.items()}
-    text = ["string", "number", "boolean"]
-    assert fields == {
-        "seed": (0, "integer", "of training", "general"),
-        "train.lambda": (0.5, "number", "weight", "train"),
-        "train.pretrained": ("false", text, "true | false | a path", "train"),
-        "train.freeze": (True, "boolean", "", "train"),
-        "train.name": ("x y", text, "", "train"),
-        "train.inner.iou": ([0.3, 1], "array", "criteria", "train.inner"),
-        "localize.threshold": ("auto", text, "auto: from val | a number", "localize"),
-    }
+@pytest.fixture
+def form(make_form):
+    return make_form(TEXT)
+
+
+def test_fields_have_what_the_schema_says(form):
+    text = {"type": ["string", "number"], "examples": ["auto"]}
+    fields = {
+        "train.lambda": (0.5, {"type": "number", "title": "λ"}),
+        "localize.threshold": ("auto", text | {"title": "localize.threshold"}),
+        "seed": (0, {"type": "integer", "minimum": 0, "exclusiveMaximum": 8, "title": "Seed", "section": "general"}),
+        "train.pretrained": (
+            "false",
+            {"type": ["string", "boolean"], "examples": ["false"], "title": "weights", "section": "train"},
+        ),
+        "train.freeze": (True, {"type": "boolean", "title": "train.freeze", "section": "train"}),
+        "train.name": ("x y", {"type": "string", "title": "train.name", "section": "train"}),
+        "train.head": (
+            "gap",
+            {"type": "string", "enum": ["gap", "gmp"], "title": "train.head", "section": "train"},
+        ),
+        "train.inner.iou": (
+            ["0.3", "1"],
+            {"type": "array", "items": {"type": ["number", "string"]}, "examples": ["0.3", "0.5", "1"],
+             "title": "train.inner.iou", "section": "train.inner"},
+        ),
+        "train.inner.sides": (
+            [3],
+            {"type": "array", "items": {"type": ["integer"]}, "title": "train.inner.sides", "section": "train.inner"},
+        ),
+    }  # fmt: skip
+    assert {key: (field.value, field.schema) for key, field in form.items()} == fields
+    assert form["seed"].description == "seed: of training"
+
+
+def test_what_is_changed_most_comes_first_and_is_in_view():
+    form = form_of(CHECKOUT)
+    assert tuple(form)[: len(FIRST)] == FIRST
+    assert [key for key, field in form.items() if "section" not in field.schema] == list(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [("seed: 9", 9), ("seed:", None), ("seed: [a]", ["a"]), ("sed: 1", 1), ("seed: 2024-01-01", "2024-01-01")],
+)
+def test_what_is_wrong_in_the_file_keeps_its_field(make_form, wrong, shown):
+    (field,) = make_form(wrong + "\n").values()
+    assert field.resolve() == shown
+    assert field.resolve("anything") == "anything"
 
 
 def test_untouched_fields_override_nothing(form):
@@ -59,6 +130,8 @@ def test_untouched_fields_override_nothing(form):
         ("localize.threshold", "0.3", 0.3),
         ("localize.threshold", 0.3, 0.3),
         ("train.inner.iou", ["0.5", "0.7"], [0.5, 0.7]),
+        ("train.inner.iou", [0.5, 0.7], [0.5, 0.7]),
+        ("train.head", "gmp", "gmp"),
         ("train.freeze", False, False),
     ],
 )
@@ -80,9 +153,9 @@ def test_the_projects_form_shows_the_projects_values():
         value = tree
         for part in key.split("."):
             value = value[part]
-        shown = field.value
-        assert (yaml.safe_load(shown) if isinstance(shown, str) else shown) == value, key
+        assert overrides(form, {key: value}) == {}, key
         field.resolve()
+        field.resolve(value)
     assert len(form) == sum(1 for _ in leaves(tree))
 
 
@@ -103,7 +176,7 @@ def trigger(form, conf):
     [
         ({"seed": 1, "train.lamda": 1}, r"^train\.lamda: unknown key; did you mean train\.lambda\? Nothing was run"),
         ({"train": {"lambda": 1}}, r"^train: unknown key; it is a group; name one of train\.lambda, train\.pre"),
-        ({"xyz": 1}, r"^xyz: unknown key; valid keys are seed, train\.lambda,"),
+        ({"xyz": 1}, r"^xyz: unknown key; valid keys are train\.lambda, localize"),
     ],
 )
 def test_a_key_that_is_no_field_is_refused(form, conf, message):
