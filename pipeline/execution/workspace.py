@@ -19,6 +19,7 @@ from pipeline.overrides import override, value_of, written
 from pipeline.params import PARAMS_FILE, parse_params
 from pipeline.system.dvc import LOCK, dvc
 from pipeline.system.git import commit_of, git, toplevel
+from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, wait_until_free
 from pipeline.system.state import state_folder
 from pipeline.tracking.recorded import links
 
@@ -32,6 +33,8 @@ STATE_LINK = ".wsol"
 KERNELS = "pipeline/evaluation/__pycache__/*.nb?"
 #: In a workspace's folder, the link to its checkout, whose depth varies.
 CHECKOUT_LINK = ".checkout"
+#: Seconds that a command which was told to stop may take; all runtimes kill it far sooner.
+PATIENCE = 60.0
 
 
 def create_workspace(
@@ -142,10 +145,15 @@ def remove_workspace(run_id: str) -> Path:
 
     Raises:
         UserError: there is no such workspace.
+        TransientError: a command is still at work in it.
     """
     folder = _folder(run_id)
     if not (folder / CHECKOUT_LINK).exists():
         raise UserError(f"{folder} holds no workspace; look into {folder.parent} for those that exist.")
+    for lock in (REPRO_LOCK, STAGE_LOCK):
+        # A run that was ended takes its container down while this begins. What a stage still writes would bring back a
+        # part of the folder, or keep it from being removed.
+        wait_until_free(folder / CHECKOUT_LINK / lock, f"a command in {folder}", PATIENCE)
     record = state_folder() / "runs" / folder.name
     record.mkdir(parents=True, exist_ok=True)
     for name in RECORDED:

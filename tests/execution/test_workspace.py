@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.errors import TransientError, UserError
 from pipeline.execution.workspace import create_workspace, remove_workspace
+from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock
 from pipeline.tracking.provenance import uncommitted_changes
 from tests.tiny_project import commit, git, make_project, pipeline
 
@@ -198,6 +200,23 @@ def test_removing_keeps_the_record_and_what_is_linked(project):
     assert (record / "dvc.lock").read_text() == lock
     assert not workspace.exists()
     assert (project / "data/raw/set/file").read_text() == "raw"
+
+
+@pytest.mark.parametrize("name", [REPRO_LOCK, STAGE_LOCK])
+def test_removing_waits_for_a_command_that_is_ending_and_takes_nothing_from_one_at_work(project, monkeypatch, name):
+    workspace = create_workspace("ended", {})
+    monkeypatch.setattr("pipeline.execution.workspace.PATIENCE", 0.5)
+    with exclusive_lock(workspace / name, "a test"):
+        before = sorted(workspace.rglob("*"))
+        with pytest.raises(TransientError, match=r"a command in .*workspaces/ended"):
+            remove_workspace("ended")
+        assert sorted(workspace.rglob("*")) == before
+    monkeypatch.setattr("pipeline.execution.workspace.PATIENCE", 30.0)
+    holder = exclusive_lock(workspace / name, "a test")
+    holder.__enter__()
+    threading.Timer(1.0, holder.__exit__, (None, None, None)).start()
+    remove_workspace("ended")
+    assert not workspace.exists()
 
 
 def test_removing_what_does_not_exist_is_an_error(project):
