@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import console
+from pipeline.errors import UserError
 from pipeline.files import EVALUATED_SPLITS, METRICS, REPORT
 from pipeline.records import Inputs
 from pipeline.results import read_metrics
@@ -40,9 +41,12 @@ def show_summary() -> None:
 
 
 def show_result() -> None:
-    """The same where the stages measure something: a dvc.yaml need not."""
+    """The same after the stages have run, which is what counts: they may measure nothing, or something else."""
     if (METRICS / "metrics.json").exists():
-        show_summary()
+        try:
+            show_summary()
+        except UserError as error:
+            console.warn(f"the result cannot be shown: {error}")
 
 
 def not_measured(split: str, metrics: Mapping[str, float]) -> str:
