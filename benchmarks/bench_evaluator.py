@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline import console, files  # noqa: E402
-from pipeline.evaluation.boxes import best_iou_per_level, largest_boxes, quantize, standard_value  # noqa: E402
+from pipeline.evaluation.boxes import best_iou_per_level, largest_boxes, quantize  # noqa: E402
+from pipeline.evaluation.geometry import standard_value  # noqa: E402
 from pipeline.evaluation.metrics import PixelAveragePrecision, threshold_grid  # noqa: E402
 from tests.evaluation import plain  # noqa: E402
 

@@ -67,9 +67,16 @@ class Record(Facts):
 
 
 class Training(Facts):
-    """``models/training.json``: what differs between two trainings of the same weights has its own seal."""
+    """``models/training.json``: what differs between two trainings of the same weights has its own seal.
+
+    Attributes:
+        commit: that was checked out, ``+`` behind it where code differed; empty where Git could not tell.
+        finished: when, in UTC, such as ``2026-01-31T12:00:00+00:00``; empty in older files.
+    """
 
     train_key: str
+    commit: str = ""
+    finished: str = ""
     device: str
     seconds: float
     parameters: int

@@ -13,12 +13,12 @@ from pipeline.params import load_params
 ROOT = Path(__file__).parents[1]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 #: Modules that cannot change what a stage writes: messages, errors, validation, the place of the state, locks,
-#: streaming, and the checked reader of DVC's files.
+#: streaming, the checked reader of DVC's files, and Git, by which a training says where it came from.
 WITHOUT_EFFECT = {
     Path("pipeline", name)
     for name in (
-        "console.py", "errors.py", "params.py", "system/dvc.py", "system/locks.py", "system/state.py",
-        "tracking/runs.py",
+        "console.py", "errors.py", "params.py", "system/dvc.py", "system/environment.py", "system/git.py",
+        "system/locks.py", "system/state.py", "tracking/runs.py",
     )
 }  # fmt: skip
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from benchmarks.tables.benches import LAMBDAS, METHODS, NETWORKS, Bench, real, synthetic
 from benchmarks.tables.runs import Result, Setting, commit, mean_sd, replace_table, run_all
 from pipeline.evaluation.bootstrap import paired_difference
-from pipeline.evaluation.boxes import iou, largest_boxes, quantize, to_protocol
+from pipeline.evaluation.boxes import largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, to_protocol
 from pipeline.evaluation.score_maps import FRAME, gaussian_map
 from pipeline.evaluation.scorer import GAUSSIAN_SIGMA
 

@@ -3,8 +3,9 @@
 Choe et al., "Evaluating weakly supervised object localization methods right", CVPR 2020 / TPAMI 2022. A map in
 [0, 1] is quantised to ``uint8(map·255)`` (truncated), thresholded strictly, and boxed by its contours. Boxes are
 ``xyxy`` in map pixels, with ``x1 ≤ W−1`` and ``y1 ≤ H−1``; they are compared by the *inclusive* IoU (+1 on each
-side). Only the 256 integer levels are distinct, so a threshold τ is a look-up: :func:`threshold_level`; all levels
-together cost one sweep over the pixels (:mod:`pipeline.evaluation.components`).
+side). Only the 256 integer levels are distinct, so a threshold τ is a look-up
+(:func:`pipeline.evaluation.geometry.threshold_level`); all levels together cost one sweep over the pixels
+(:mod:`pipeline.evaluation.components`).
 """
 
 import cv2
@@ -13,11 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.compiled import compiled
 from pipeline.evaluation.components import component_boxes, largest_component_boxes
+from pipeline.evaluation.geometry import NO_BOX, iou
 from pipeline.evaluation.neighbourhood import LEVELS
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
-
-#: What the protocol writes where there is no contour.
-NO_BOX = (0, 0, 0, 0)
 
 
 def quantize(score_map: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -34,19 +33,6 @@ def quantize(score_map: NDArray[np.float64]) -> NDArray[np.uint8]:
 def grey_map(score_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     """A map ``(h, w)`` as boxes are drawn on it: resized to the protocol's frame, normalised and quantised."""
     return quantize(normalize_map(resize_map(score_map, FRAME)))
-
-
-def standard_value(image: NDArray[np.uint8], percentile: float = 100.0) -> float:
-    """The grey value that τ is a fraction of: the maximum (MaS, 100) or a percentile (PaS).
-
-    MaS: Zhou et al., CVPR 2016. PaS: Bae et al., ECCV 2020, section 3.3.
-    """
-    return float(image.max()) if percentile == 100.0 else float(np.percentile(image, percentile))
-
-
-def threshold_level(tau: float, standard: float) -> int:
-    """The integer level of threshold τ: foreground is ``image > int(τ·standard)``, strictly."""
-    return int(tau * standard)
 
 
 def largest_box(image: NDArray[np.uint8], level: int) -> tuple[int, int, int, int]:
@@ -100,15 +86,6 @@ def _protocol_boxes(boxes: NDArray[np.int16], shape: tuple[int, ...]) -> NDArray
     return protocol
 
 
-def iou(boxes: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Inclusive IoU of ``(n, 4)`` against ``(m, 4)`` boxes: ``(n, m)``; a box holds its last row and column."""
-    a, b = boxes[:, None].astype(np.int64), others[None].astype(np.int64)
-    size = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
-    overlap = np.clip(size, 0, None).prod(axis=-1)
-    areas = [(box[..., 2:] - box[..., :2] + 1).prod(axis=-1) for box in (a, b)]
-    return np.asarray(overlap / (areas[0] + areas[1] - overlap), dtype=np.float64)
-
-
 def best_iou_per_level(image: NDArray[np.uint8], truth: NDArray[np.integer]) -> NDArray[np.float64]:
     """Best IoU of any contour with any of the ``(m, 4)`` true boxes, at every level: ``(256,)``."""
     empty = float(iou(np.array([NO_BOX]), truth).max())
@@ -136,13 +113,3 @@ def _best_over_spans(
         for level in range(spans[k, 0], spans[k, 1] + 1):
             best[level] = max(best[level], highest)
     return best
-
-
-def to_protocol(boxes: NDArray[np.floating], width: int, height: int, size: int) -> NDArray[np.int64]:
-    """True boxes ``(m, 4)`` in image pixels, in the protocol's frame: ``int(v·size/side)``, up to ``size``."""
-    return (boxes * float(size) / np.array([width, height] * 2, np.float64)).astype(np.int64)
-
-
-def to_image(boxes: NDArray[np.integer], width: int, height: int, size: int) -> NDArray[np.float64]:
-    """Boxes ``(m, 4)`` of the protocol's frame in the image's own pixels."""
-    return np.asarray(boxes * (np.array([width, height] * 2) / size), dtype=np.float64)

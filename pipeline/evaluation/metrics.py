@@ -48,7 +48,7 @@ class ThresholdCurve:
 
         Args:
             iou_per_level: ``(256,)``, IoU of the image's box (or best box) at each integer level.
-            standard: grey value the threshold is a fraction of (see :func:`pipeline.evaluation.boxes.standard_value`).
+            standard: grey value the threshold is a fraction of (:func:`pipeline.evaluation.geometry.standard_value`).
         """
         levels = (self.thresholds * standard).astype(np.int64)
         self.hits += iou_per_level[levels] >= self.deltas[:, None]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation import boxes as geometry
 from pipeline.evaluation.bootstrap import interval
+from pipeline.evaluation.boxes import best_iou_per_level, largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, threshold_level
 from pipeline.evaluation.metrics import (
     PixelAveragePrecision,
     ThresholdCurve,
@@ -54,7 +55,7 @@ class ScoredImage:
 
 def gaussian_boxes() -> NDArray[np.int16]:
     """The centred Gaussian's largest box at every level, ``(256, 4)``, in the protocol's frame."""
-    return geometry.largest_boxes(geometry.quantize(gaussian_map(FRAME, GAUSSIAN_SIGMA)))
+    return largest_boxes(quantize(gaussian_map(FRAME, GAUSSIAN_SIGMA)))
 
 
 def gaussian_threshold(truths: Iterable[NDArray[np.int64]], interval: float) -> float:
@@ -66,7 +67,7 @@ def gaussian_threshold(truths: Iterable[NDArray[np.int64]], interval: float) -> 
     """
     boxes, curve = gaussian_boxes(), ThresholdCurve(interval, (DELTA,))
     for truth in truths:
-        curve.add(geometry.iou(boxes, truth).max(axis=1), GAUSSIAN_STANDARD)
+        curve.add(iou(boxes, truth).max(axis=1), GAUSSIAN_STANDARD)
     return float(curve.best_thresholds()[0])
 
 
@@ -86,13 +87,13 @@ class SplitScorer:
         self.pixels, self.gaussian_pixels = PixelAveragePrecision(interval), PixelAveragePrecision(interval)
         self.gaussian_map = gaussian_map(FRAME, GAUSSIAN_SIGMA)
         self.gaussian_boxes = gaussian_boxes()
-        self.gaussian_level = geometry.threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
+        self.gaussian_level = threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
         self.rows: list[dict[str, Any]] = []
 
     def add(self, image: ScoredImage) -> None:
         """Count one image."""
         logits, label = image.logits[None], np.array([image.label])
-        level = geometry.threshold_level(self.tau, image.standard)
+        level = threshold_level(self.tau, image.standard)
         row: dict[str, Any] = {
             "image_id": image.image_id,
             "label": image.label,
@@ -102,7 +103,7 @@ class SplitScorer:
             "entropy": float(predictive_entropy(logits)[0]),
             "box": image.level_boxes[level].tolist(),
         }
-        grey = geometry.quantize(image.score_map)
+        grey = quantize(image.score_map)
         row |= self._localization(image, grey, level) | self._segmentation(image, grey > level)
         self.rows.append(row)
 
@@ -110,16 +111,16 @@ class SplitScorer:
         truth = image.true_boxes
         if not len(truth):
             return {}
-        overlaps = geometry.iou(image.level_boxes, truth).max(axis=1)
+        overlaps = iou(image.level_boxes, truth).max(axis=1)
         self.single.add(overlaps, image.standard)
-        self.every.add(geometry.best_iou_per_level(grey, truth), image.standard)
-        blind = geometry.iou(self.gaussian_boxes, truth).max(axis=1)
+        self.every.add(best_iou_per_level(grey, truth), image.standard)
+        blind = iou(self.gaussian_boxes, truth).max(axis=1)
         self.gaussian.add(blind, GAUSSIAN_STANDARD)
         whole = np.array([[0, 0, FRAME - 1, FRAME - 1]])
         return {
             "iou": float(overlaps[level]),
             "center_gaussian_iou": float(blind[self.gaussian_level]),
-            "full_image_iou": float(geometry.iou(whole, truth).max()),
+            "full_image_iou": float(iou(whole, truth).max()),
         }
 
     def _segmentation(self, image: ScoredImage, foreground: NDArray[np.bool_]) -> dict[str, float]:

@@ -4,15 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.boxes import (
-    NO_BOX,
-    grey_map,
-    largest_box,
-    largest_boxes,
-    standard_value,
-    threshold_level,
-    to_image,
-)
+from pipeline.evaluation.boxes import grey_map, largest_box, largest_boxes
+from pipeline.evaluation.geometry import NO_BOX, standard_value, threshold_level, to_image
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.predict.record import PredictedBox
 

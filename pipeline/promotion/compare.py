@@ -5,23 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.errors import UserError
-from pipeline.evaluation.bootstrap import PairedDifference, paired_difference
+from pipeline.evaluation.comparison import difference, image_values, verdict
 from pipeline.files import EVALUATED_SPLITS
 from pipeline.params import load_params
-from pipeline.promotion.contenders import image_values
 from pipeline.tracking import recorded, server
 from pipeline.tracking.provenance import read_result
 from pipeline.tracking.registry import Registry, fetch, find_run, get_run
-
-if TYPE_CHECKING:
-    pass
 
 #: Means over images that are compared, with what they are called; the IoU criteria are those a run was scored at.
 METRICS: Mapping[str, str] = {
@@ -135,12 +131,9 @@ def _differences(first: Compared, other: Compared) -> dict[str, Any]:
     """By metric, difference and ends of the interval, of the images with boxes in both; empty for other images."""
     if first.image_ids != other.image_ids:
         return {}
-    found: dict[str, PairedDifference] = {}
-    for name in METRICS:
-        if name in first.values and name in other.values:
-            both = ~np.isnan(first.values[name] + other.values[name])
-            found |= {name: paired_difference(first.values[name][both], other.values[name][both])} if both.any() else {}
-    return {name: [round(d.difference, 2), round(d.low, 2), round(d.high, 2)] for name, d in found.items()}
+    measured = [name for name in METRICS if name in first.values and name in other.values]
+    found = {name: difference(first.values[name], other.values[name]) for name in measured}
+    return {name: [round(d.difference, 2), round(d.low, 2), round(d.high, 2)] for name, d in found.items() if d}
 
 
 def _settings(runs: Sequence[Compared]) -> dict[str, list[str | None]]:
@@ -159,7 +152,7 @@ def _show(answer: Mapping[str, Any], images: int) -> None:
         if not differences:
             console.warn(f"{_short(name)} was scored on other images than {first}: there is no paired difference.")
             continue
-        rows = [(METRICS[key], f"{d:+.1f}", f"[{low:+.1f}, {high:+.1f}]", _verdict(low, high))
+        rows = [(METRICS[key], f"{d:+.1f}", f"[{low:+.1f}, {high:+.1f}]", verdict(low, high))
                 for key, (d, low, high) in differences.items()]  # fmt: skip
         title = f"{_short(name)} against {first}: points of percent, paired 95 % intervals"
         console.table(title, ("", "difference", "interval", ""), rows)
@@ -177,12 +170,6 @@ def _accuracies(answer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         if any(value is not None for value in values):
             yield label, *("–" if value is None else f"{value:.1f}" for value in values)
     yield "threshold τ", *("–" if (t := run["threshold"]) is None else f"{t:.3g}" for run in answer["runs"])
-
-
-def _verdict(low: float, high: float) -> str:
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "cannot be told apart"
 
 
 def _short(name: str) -> str:

@@ -9,18 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.evaluation.comparison import baseline_values, image_values
 from pipeline.promotion.rule import Contender
 from pipeline.tracking import recorded
 from pipeline.tracking.registry import artifact_names, fetch
 from pipeline.tracking.tags import DATA_HASH, KEY_SOURCE, UNKNOWN
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-#: Boxes of no image in particular, by what they are called: their overlaps in the table.
-BLIND_BOXES = {"a centred Gaussian": "center_gaussian_iou", "the full image": "full_image_iou"}
 #: Code that decides what an image scores, as `dvc.lock` names it; helpers for files and tables cannot change that.
 SCORING_CODE = re.compile(r"pipeline/evaluation(/\w+\.py)?")
 
@@ -68,47 +66,6 @@ def scored(table: Path, metrics: tuple[str, ...]) -> dict[str, Any]:
     split, _, name = metrics[0].partition(".")
     baselines = baseline_values(splits[split], name) if metrics[0] in values else {}
     return {"image_ids": ids, "values": values, "baselines": baselines}
-
-
-def image_values(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
-    """What each image contributes to an accuracy, ``(N,)`` in [0, 1]; NaN where the image lacks what it needs.
-
-    None where all of them do.
-    """
-    top = re.search(r"top(\d)", name)
-    correct = _column(rows, f"top{top[1]}_correct") if top else np.ones(len(rows))
-    if name.startswith("cls_") or correct is None:
-        return correct
-    overlaps = _column(rows, "iou")
-    return None if overlaps is None else correct * _hits(overlaps, name)
-
-
-def baseline_values(rows: "pd.DataFrame", name: str) -> dict[str, NDArray[np.float64]]:
-    """The same for answers that look at no image: boxes always at one place, the class always the likeliest here."""
-    top = re.search(r"top(\d)", name)
-    common = rows["label"].value_counts().index[: int(top[1]) if top else 0]
-    correct = np.isin(rows["label"], common).astype(np.float64) if top else np.ones(len(rows))
-    if name.startswith("cls_"):
-        return {"the most frequent class" if len(common) == 1 else f"the {len(common)} most frequent classes": correct}
-    boxes = {label: _column(rows, column) for label, column in BLIND_BOXES.items()}
-    found = {label: correct * _hits(overlaps, name) for label, overlaps in boxes.items() if overlaps is not None}
-    return {label: values[~np.isnan(values)] for label, values in found.items()}
-
-
-def _hits(overlaps: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The overlaps themselves where the metric is their mean, else which of them reach its criterion."""
-    percents = re.search(r"iou(\d\d)", name)
-    if not percents:
-        return overlaps
-    return np.where(np.isnan(overlaps), np.nan, overlaps >= int(percents[1]) / 100)
-
-
-def _column(rows: "pd.DataFrame", name: str) -> NDArray[np.float64] | None:
-    """Numbers of the images, NaN where one has none; None where all have none, as in tables older than the column."""
-    if name not in rows:
-        return None
-    found = rows[name].to_numpy(dtype=np.float64, na_value=np.nan)
-    return None if np.isnan(found).all() else found
 
 
 def recorded_params(client: Any, run: Any) -> dict[str, Any]:

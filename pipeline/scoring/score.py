@@ -21,7 +21,8 @@ from pipeline import console
 from pipeline.data.names import similar
 from pipeline.data.text_lists import NAMED, BoxTruth, MaskTruth, some
 from pipeline.errors import DataError, UserError, WsolError
-from pipeline.evaluation.boxes import best_iou_per_level, iou, largest_boxes, quantize, standard_value
+from pipeline.evaluation.boxes import best_iou_per_level, largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, standard_value
 from pipeline.evaluation.metrics import PixelAveragePrecision, ThresholdCurve
 from pipeline.scoring.map_files import Batch, find_maps, protocol_map
 from pipeline.scoring.truth import Truth, protocol_boxes, protocol_masks, read_truth

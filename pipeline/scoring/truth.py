@@ -10,7 +10,7 @@ from pipeline.data.mask_files import read_masks
 from pipeline.data.masks import Masks
 from pipeline.data.text_lists import BoxTruth, MaskTruth, group_boxes, read_text_boxes, read_text_masks, some
 from pipeline.errors import DataError
-from pipeline.evaluation.boxes import to_protocol
+from pipeline.evaluation.geometry import to_protocol
 
 Truth = BoxTruth | MaskTruth
 

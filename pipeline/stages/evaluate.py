@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.data.mask_files import read_mask, read_masks
-from pipeline.evaluation.boxes import to_protocol
+from pipeline.evaluation.geometry import to_protocol
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
 from pipeline.files import (
@@ -33,8 +33,8 @@ from pipeline.records import Inputs, write_record
 from pipeline.schemas import BOX_SHARD, CAM_SHARD, Threshold
 
 #: Columns of per_image.parquet; those that do not apply to a data set are null.
-COLUMNS = ("image_id", "split", "label", "top5", "top1_correct", "top5_correct", "box", "iou", "center_gaussian_iou",
-           "full_image_iou", "part_coverage", "object_coverage")  # fmt: skip
+COLUMNS = ("image_id", "split", "label", "top5", "top1_correct", "top5_correct", "entropy", "box", "iou",
+           "center_gaussian_iou", "full_image_iou", "part_coverage", "object_coverage")  # fmt: skip
 
 
 def run(params: Params) -> dict[str, Any]:

@@ -14,16 +14,8 @@ import pandas as pd
 
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
-from pipeline.evaluation.boxes import (
-    grey_map,
-    iou,
-    largest_box,
-    largest_boxes,
-    standard_value,
-    threshold_level,
-    to_image,
-    to_protocol,
-)
+from pipeline.evaluation.boxes import grey_map, largest_box, largest_boxes
+from pipeline.evaluation.geometry import iou, standard_value, threshold_level, to_image, to_protocol
 from pipeline.evaluation.metrics import ThresholdCurve, probabilities
 from pipeline.evaluation.score_maps import FRAME
 from pipeline.files import (

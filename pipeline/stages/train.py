@@ -7,6 +7,7 @@ starts itself as one process for each; on several machines start it by `torchrun
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipeline.models.pretrained import load_pretrained
 from pipeline.models.zoo import BACKBONES
 from pipeline.params import Params, TrainParams
 from pipeline.records import Inputs, write_record, write_sealed
+from pipeline.system.git import source_commit
 from pipeline.system.locks import exclusive_lock, is_held
 from pipeline.system.state import training_lock
 from pipeline.tracking.runs import LiveRun, live_run
@@ -112,6 +114,8 @@ def _write(trainings: list[_Training], params: Params, classes: int, key: str, i
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "selected_epoch": trainings[0].selected_epoch,
         "weights": _weights(params.train),
+        "commit": source_commit(Path(), "pipeline", "dvc.yaml"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     history = pd.DataFrame(rows)[list(COLUMNS)].assign(epoch=range(1, len(rows) + 1))
     with replacing_files(MODELS) as folder:

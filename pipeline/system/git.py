@@ -69,6 +69,18 @@ def commit_of(folder: Path, revision: str) -> str:
     return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
 
 
+def source_commit(folder: Path, *paths: str) -> str:
+    """Hash of the commit that is checked out, ``+`` behind it where some of the paths differ from it.
+
+    Empty where Git cannot tell, which keeps nobody from working.
+    """
+    try:
+        changed = git(folder, "status", "--porcelain", "--", *paths)
+        return f"{commit}{'+' * bool(changed)}" if (commit := head(folder)) else ""
+    except GitError:
+        return ""
+
+
 def head(folder: Path) -> str:
     """Hash of the commit that is checked out; empty where nothing was committed yet.
 

@@ -12,18 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.evaluation.boxes import (
-    best_iou_per_level,
-    contour_boxes,
-    iou,
-    largest_box,
-    largest_boxes,
-    quantize,
-    standard_value,
-    threshold_level,
-    to_image,
-    to_protocol,
-)
+from pipeline.evaluation.boxes import best_iou_per_level, contour_boxes, largest_box, largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, standard_value, threshold_level, to_image, to_protocol
 from tests.evaluation import plain
 from tests.evaluation.kinds import KINDS
 from tests.golden import inputs

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.boxes import best_iou_per_level, iou, largest_boxes, quantize, standard_value, to_protocol
+from pipeline.evaluation.boxes import best_iou_per_level, largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, standard_value, to_protocol
 from pipeline.evaluation.metrics import (
     MeanPixelAveragePrecision,
     PixelAveragePrecision,

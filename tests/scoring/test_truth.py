@@ -11,7 +11,8 @@ import pytest
 from pipeline.data.manifest import Dataset, write_dataset
 from pipeline.data.text_lists import BoxTruth, MaskTruth, read_text_boxes, read_text_masks
 from pipeline.errors import DataError, UserError
-from pipeline.evaluation.boxes import iou, largest_boxes, quantize, standard_value
+from pipeline.evaluation.boxes import largest_boxes, quantize
+from pipeline.evaluation.geometry import iou, standard_value
 from pipeline.evaluation.metrics import ThresholdCurve
 from pipeline.evaluation.score_maps import gaussian_map, normalize_map
 from pipeline.scoring.truth import protocol_boxes, protocol_masks, read_truth

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.system.git import GitError, commit_of, git, head, toplevel
+from pipeline.system.git import GitError, commit_of, git, head, source_commit, toplevel
 from tests.tiny_project import git as run
 
 
@@ -46,3 +46,17 @@ def test_a_machine_without_git_is_named(repository, monkeypatch):
     monkeypatch.setenv("PATH", str(repository))
     with pytest.raises(GitError, match=r"git is not on PATH\. Install it"):
         git(repository, "status")
+
+
+def test_the_commit_of_the_source_says_when_it_was_changed(repository, tmp_path, monkeypatch):
+    assert source_commit(repository, ".") == ""
+    make_commit(repository)
+    commit = head(repository)
+    assert source_commit(repository, ".") == commit
+    (repository / "new").write_text("x")
+    assert source_commit(repository, ".") == f"{commit}+"
+    assert source_commit(repository, "elsewhere") == commit
+    (tmp_path / "plain").mkdir()
+    assert source_commit(tmp_path / "plain", ".") == ""
+    monkeypatch.setenv("PATH", "")
+    assert source_commit(repository, ".") == ""
