@@ -36,6 +36,8 @@ CAMS = Path("cams")
 FITTED = "fitted.safetensors"
 BOXES = Path("boxes")
 METRICS = Path("metrics")
+#: The result before the one here, which the report compares it with; nothing lies there before there were two.
+PREVIOUS = Path("data/previous")
 REPORT = Path("report")
 
 #: In each of these folders: what the files beside it were made from (:mod:`pipeline.records`).

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.files import METRICS, MODELS, content, read_json, reading
@@ -15,9 +16,9 @@ TRAINING = MODELS / "training.json"
 HISTORY = MODELS / "history.csv"
 
 
-def read_metrics(inputs: Inputs) -> dict[str, Any]:
-    """``metrics/metrics.json``; UserError where it is missing, damaged or of another run, as for all here."""
-    metrics: Metrics = read_json(METRICS / "metrics.json", Metrics, inputs.read)
+def read_metrics(inputs: Inputs, folder: Path = METRICS) -> dict[str, Any]:
+    """``metrics.json`` of a result; UserError where it is missing, damaged or of another run, as for all here."""
+    metrics: Metrics = read_json(folder / "metrics.json", Metrics, inputs.read)
     return metrics.model_dump()
 
 
@@ -30,11 +31,11 @@ def read_threshold_curve(inputs: Inputs) -> "pd.DataFrame":
         return check_numbers(pd.read_csv(io.BytesIO(inputs.read(path))), ("threshold",))
 
 
-def read_training(inputs: Inputs) -> Training:
+def read_training(inputs: Inputs, folder: Path = MODELS) -> Training:
     """What is known of the training whose model the inputs name."""
-    training: Training = read_sealed(TRAINING, Training)
-    if training.model != inputs.records[MODELS].identity:
-        raise changed(TRAINING, STAGES[MODELS])
+    training: Training = read_sealed(folder / TRAINING.name, Training)
+    if training.model != inputs.made_from.get(MODELS.as_posix()):
+        raise changed(folder / TRAINING.name, STAGES[MODELS])
     return training
 
 

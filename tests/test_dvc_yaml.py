@@ -72,8 +72,8 @@ def test_a_stage_depends_on_the_modules_it_imports_and_on_no_other(stage):
     assert code_deps(stage) == imported(Path(f"pipeline/stages/{stage}.py"))
 
 
-def test_report_depends_on_its_template():
-    assert "pipeline/report/template.html.j2" in DVC["report"]["deps"]
+def test_report_depends_on_its_templates_and_on_the_result_before():
+    assert {"pipeline/report/templates", "data/previous"} <= set(DVC["report"]["deps"])
 
 
 def test_one_stage_one_module_one_command():

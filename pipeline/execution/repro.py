@@ -14,6 +14,7 @@ from typing import IO
 from pipeline import console
 from pipeline.errors import TransientError, UserError
 from pipeline.execution.preflight import check_inputs
+from pipeline.execution.previous import keep_previous
 from pipeline.params import load_params
 from pipeline.system.dvc import NOISE, dvc_command, forget_ended_holders, outputs, path_locks, read_lock, read_stages
 from pipeline.system.environment import environment
@@ -43,12 +44,14 @@ def reproduce(stage: str, *, single_item: bool = False, force: bool = False) -> 
     """
     _check_stage(stage)
     options = [*(["--single-item"] if single_item else []), *(["--force"] if force else [])]
-    check_inputs(load_params())
+    params = load_params()
+    check_inputs(params)
     path_locks()
     with exclusive_lock(REPRO_LOCK, "another `repro`") as lock:
         # A stage whose DVC was killed ends by itself; DVC would remove what it still writes.
         wait_until_free(STAGE_LOCK, "a stage of this folder", 2 * GRACE)
         forget_ended_holders()
+        keep_previous(params)
         return _reproduce(stage, options, lock)
 
 

@@ -1,130 +1,137 @@
-"""The page: what it says of the numbers, and how they are laid out."""
+"""The page: everything the templates show, put together, with what the gallery's script works on."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
 
-from pipeline.report.gallery import Example
-from pipeline.report.summary import not_measured
-from pipeline.schemas import origin
+from pipeline.evaluation.score_maps import FRAME
+from pipeline.report.breakdown import Breakdown
+from pipeline.report.card import Card
+from pipeline.report.charts import Chart
+from pipeline.report.facts import KINDS
+from pipeline.report.gallery import Tile
+from pipeline.report.numbers import Measure, Value
+from pipeline.report.verdict import Sentence
+
+TEMPLATES = Path(__file__).parent / "templates"
+#: Breakdowns that are shown under "Where it fails", and those that are distributions.
+FAILURES, DISTRIBUTIONS = ("kind", "size", "aspect", "position", "objects"), ("iou", "score", "entropy")
+#: Classes that are shown without a click, the worst ones.
+CLASSES_SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A localization metric: its name in ``metrics.json`` without the IoU suffix, its label, what it tells."""
+class Content:
+    """All that a report says; texts are shown as they are, whatever markup they hold.
 
-    name: str
-    label: str
-    meaning: str
-
-
-#: Deployed accuracies first, then the oracle, then what a method must beat.
-MEASURES = (
-    Measure(
-        "gt_known",
-        "GT-known",
-        "Deployed: the box from the true class's map at the one threshold τ overlaps a true box by at least the IoU.",
-    ),
-    Measure("top1_loc", "Top-1 localization", "Deployed: the same, and the predicted class is right."),
-    Measure("top5_loc", "Top-5 localization", "Deployed: the same, and the class is among the five likeliest."),
-    Measure(
-        "max_box_acc",
-        "MaxBoxAcc",
-        "Oracle: the best accuracy over all thresholds, picked on these very images; a bound, not a result in use.",
-    ),
-    Measure(
-        "max_box_acc_v2",
-        "MaxBoxAccV2",
-        "Oracle: every contour of the map is a candidate box, and each IoU has its own best threshold.",
-    ),
-    Measure(
-        "center_gaussian_max_box_acc",
-        "Centred Gaussian",
-        "Baseline: a map that never looks at the image, at its best threshold; compare it with MaxBoxAcc.",
-    ),
-    Measure("full_image", "Full image", "Baseline: the whole frame as the box."),
-)
-#: Test is the result; the others are folded away.
-SPLITS = ("test", "val", "gate")
-#: Shown in large figures, at the first of these IoU criteria that was scored.
-HEADLINES = ("gt_known", "top1_loc", "top5_loc", "max_box_acc", "center_gaussian_max_box_acc", "full_image")
-COVERAGE = {
-    "part_coverage": "of the discriminative part lies inside the foreground at τ",
-    "object_coverage": "of the object lies inside the foreground at τ",
-    "background_share": "of the foreground at τ is not object",
-}
-OTHERS = {
-    "images": "images",
-    "cls_top1": "Top-1 classification, %",
-    "cls_top5": "Top-5 classification, %",
-    "entropy": "mean predictive entropy, nats",
-    "mean_iou": "mean IoU at τ, %",
-    "pxap": "PxAP, %",
-    "center_gaussian_pxap": "PxAP of a centred Gaussian, %",
-}
-GROUPS = {
-    True: {"best": "Best by IoU", "median": "Median by IoU", "worst": "Worst by IoU"},
-    False: {"best": "Most confident", "median": "Median confidence", "worst": "Least confident"},
-}
-
-
-def render(
-    *,
-    metrics: Mapping[str, Any],
-    deltas: Sequence[float],
-    settings: Mapping[str, Any],
-    figures: Mapping[str, str | None],
-    gallery: Mapping[str, Sequence[Example]],
-) -> str:
-    """The whole page as HTML that loads nothing and runs nothing.
-
-    Args:
-        metrics: content of ``metrics.json``.
-        deltas: the IoU criteria.
-        settings: dotted parameter → value.
-        figures: ``threshold``, ``loss`` and ``accuracy`` → SVG, or None.
-        gallery: ``best``, ``median`` and ``worst`` → examples of test.
+    Attributes:
+        provenance: (what, value) of the line below the title.
+        numbers: by split, by group, measures with a value for each IoU criterion.
+        cost: rows of (label, values for each IoU criterion, their change) of other thresholds.
+        changes: what differs from the previous result: (what, before, now).
+        examples: tiles shown without a script and in print: (group, row of ``facts``).
+        accuracy: of the split at every stop, for each IoU criterion, in percent; empty without boxes.
     """
-    localized = any(name.startswith("gt_known") for name in metrics["test"])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+
+    title: str
+    subtitle: str
+    provenance: Sequence[tuple[str, str]]
+    split: str
+    deltas: Sequence[float]
+    verdict: Sequence[Sentence]
+    earlier: Sequence[Sentence]
+    changes: Sequence[tuple[str, str, str]]
+    note: str
+    numbers: Mapping[str, Mapping[str, Sequence[tuple[Measure, Sequence[Value | None]]]]]
+    images: Mapping[str, int]
+    beside: Mapping[str, Value]
+    coverage: Mapping[str, Value]
+    tau: float
+    tau_origin: str
+    threshold_chart: Chart | None
+    cost: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    groups: Mapping[str, Breakdown]
+    training: Sequence[Chart]
+    card: Card
+    facts: pd.DataFrame
+    classes: Sequence[str]
+    stops: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    tiles: Mapping[int, Tile]
+    examples: Sequence[tuple[str, int]]
+    settings: Mapping[str, Any]
+
+
+def render(content: Content) -> str:
+    """The page as HTML that loads nothing."""
+    script, groups = (TEMPLATES / "report.js").read_text(), content.groups
+    failures, distributions = ([groups[key] for key in keys if key in groups] for keys in (FAILURES, DISTRIBUTIONS))
+    return environment().get_template("report.html.j2").render(
+        page=content,
+        failures=failures,
+        distributions=distributions,
+        filters=[groups["label"], *failures, *distributions],
+        worst=groups["label"].worst_first if "kind" in groups else [],
+        classes_shown=CLASSES_SHOWN,
+        kinds=KINDS,
+        frame=FRAME,
+        script=Markup(script),
+        script_hash=script_hash(script),
+        style=Markup((TEMPLATES / "page.css").read_text()),
+        data=_data(content),
+    )  # fmt: skip
+
+
+def environment() -> jinja2.Environment:
+    """Templates in which whatever is not marked as markup is text."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html.j2").render(
-        metrics=metrics,
-        localized=localized,
-        deltas=deltas,
-        suffixes=[_suffix(delta) for delta in deltas],
-        headlines=_headlines(metrics["test"], deltas),
-        tables={split: _table(metrics.get(split, {}), deltas) for split in SPLITS},
-        coverage={name: text for name, text in COVERAGE.items() if name in metrics["test"]},
-        others={name: text for name, text in OTHERS.items() if name in metrics["test"]},
-        settings=settings,
-        threshold_origin=origin(metrics),
-        not_measured=not_measured("test", metrics["test"]),
-        figures=figures,
-        gallery={GROUPS[localized][group]: examples for group, examples in gallery.items() if examples},
-    )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    return made
 
 
-def _suffix(delta: float) -> str:
-    return f"iou{round(100 * delta)}"
+def script_hash(script: str) -> str:
+    """What a content security policy knows a script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _headlines(test: Mapping[str, float], deltas: Sequence[float]) -> list[tuple[Measure, float, float]]:
-    """(measure, its value, its IoU criterion) at IoU 0.5, or at the first criterion where 0.5 was not scored."""
-    delta = 0.5 if 0.5 in deltas else deltas[0]
-    chosen = [measure for measure in MEASURES if measure.name in HEADLINES]
-    return [(m, test[key], delta) for m in chosen if (key := f"{m.name}_{_suffix(delta)}") in test]
+def _data(content: Content) -> dict[str, Any]:
+    """What the script works on: a list per column, shares in thousandths, -1 for what there is not."""
+    facts = content.facts
+    places = {name: place for place, name in enumerate(content.classes)}
+    return {
+        "frame": FRAME,
+        "tau": content.tau,
+        "stops": content.stops.round(6).tolist(),
+        "deltas": list(content.deltas),
+        "accuracy": content.accuracy.round(2).tolist(),
+        "classes": list(content.classes),
+        "ids": facts["image_id"].astype(str).tolist(),
+        "predicted": facts["predicted"].map(places).fillna(-1).astype(int).tolist(),
+        "score": _thousandths(facts["score"]),
+        "iou": _thousandths(facts["iou"]),
+        "entropy": _thousandths(facts["entropy"]),
+        "groups": {group.key: group.codes.tolist() for group in content.groups.values()},
+        "tiles": [
+            [row, tile.picture, tile.map, tile.other_map, tile.width, tile.height, tile.boxes, tile.truth]
+            for row, tile in content.tiles.items()
+        ],
+    }
 
 
-def _table(metrics: Mapping[str, float], deltas: Sequence[float]) -> list[tuple[Measure, list[float | None]]]:
-    """A row per measure that was scored: its value for each IoU criterion."""
-    rows = [(m, [metrics.get(f"{m.name}_{_suffix(delta)}") for delta in deltas]) for m in MEASURES]
-    return [(measure, values) for measure, values in rows if any(value is not None for value in values)]
+def _thousandths(column: pd.Series) -> list[int]:
+    return [int(value) for value in (column.astype(float) * 1000).round().fillna(-1)]
