@@ -22,11 +22,11 @@ def read_metrics(inputs: Inputs, folder: Path = METRICS) -> dict[str, Any]:
     return metrics.model_dump()
 
 
-def read_threshold_curve(inputs: Inputs) -> "pd.DataFrame":
-    """``metrics/threshold_curve.csv``, a row per threshold."""
+def read_threshold_curve(inputs: Inputs, folder: Path = METRICS) -> "pd.DataFrame":
+    """``threshold_curve.csv`` of a result, a row per threshold."""
     import pandas as pd  # takes half a second, and most readers want the metrics alone
 
-    path = METRICS / "threshold_curve.csv"
+    path = folder / "threshold_curve.csv"
     with reading(path):
         return check_numbers(pd.read_csv(io.BytesIO(inputs.read(path))), ("threshold",))
 

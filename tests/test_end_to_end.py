@@ -82,7 +82,8 @@ def test_a_new_threshold_reruns_localize_and_later(project):
     assert curves[0] == curves[1] != set()
     edit(project, {"localize.threshold": "auto"})
     back = pipeline(project, "repro")
-    assert executed(back) == ["track"], "the first result comes from the cache"
+    assert executed(back) == ["report", "track"], "the scores come from the cache; the page tells what changed"
+    assert "<code>localize.threshold</code> 0.2 → auto" in (project / "report/index.html").read_text()
     assert len(rows(project)) == 2
 
 
