@@ -72,12 +72,14 @@ logs:  ## follow what the stack says
 	@cd docker && docker compose logs --follow --tail 100
 
 passwords:  ## show the passwords that the first start made
-	@cd docker && for s in api-server:airflow mlflow:mlflow; do \
-		echo "$${s#*:}: admin $$(docker compose exec -T $${s%:*} cat /run/wsol/$${s#*:}/admin_password)"; done
+	@cd docker && for s in api-server:airflow:admin mlflow:mlflow:admin mlflow:mlflow:reviewer; do \
+		user=$${s##*:} name=$${s%:*}; name=$${name#*:}; \
+		echo "$$name: $$user $$(docker compose exec -T $${s%%:*} cat /run/wsol/$$name/$${user}_password)"; done
 
 audit: setup  ## known vulnerabilities of the locked packages, and of the images where trivy is installed
-	@for lock in requirements.lock docker/*/requirements.lock; do \
-		echo "$$lock"; $(VENV)/bin/uv tool run pip-audit --strict --require-hashes --disable-pip --requirement $$lock || failed=1; done; \
+	@$(VENV)/bin/uv venv -q --clear $(VENV)/audit && $(VENV)/bin/uv pip install -q --python $(VENV)/audit --require-hashes -r docker/audit.lock
+	@for lock in requirements.lock docker/audit.lock docker/*/requirements.lock; do \
+		echo "$$lock"; $(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$lock || failed=1; done; \
 	if command -v trivy >/dev/null; then for image in tools postgres mlflow airflow pipeline; do \
 		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL wsol/$$image:$$(git rev-parse --short=12 HEAD) || failed=1; done; \
 	else echo "trivy is not installed: images were not looked at"; fi; test -z "$$failed"

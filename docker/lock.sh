@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 same=$(mktemp)
 trap 'rm -f "$same"' EXIT
-grep -oE '^(dvc|llvmlite|mlflow|numba|numpy|opencv-python|pandas|pillow|pyarrow|scikit-learn|scipy|timm|torch|torchvision)==[^\\]+' \
+grep -oE '^(dvc|h11|llvmlite|mlflow|numba|numpy|opencv-python|pandas|pillow|pyarrow|scikit-learn|scipy|timm|torch|torchvision)==[^\\]+' \
   requirements.lock >"$same"
 # What installs the rest, by hash as well.
 sed -n '/^uv==/,/[^\\]$/p' requirements.lock >docker/uv.lock
@@ -17,3 +17,7 @@ compile() { # image, what it holds
 compile pipeline pyproject.toml --group remote
 compile airflow --group airflow-image
 compile mlflow --group mlflow-image
+compile tools --group tools-image
+# Runs beside the packages, not among them, on whatever Python this machine has.
+.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links --group audit -o docker/audit.lock
