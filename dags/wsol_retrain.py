@@ -17,10 +17,11 @@ from wsol_dags.assets import RAW_DATA
 from wsol_dags.form import form_of
 from wsol_dags.notify import LAST, WATCHER, RunNotifier
 from wsol_dags.runtimes import runtime_of
-from wsol_dags.stage_tasks import stage_tasks
+from wsol_dags.runtimes.access import Access
+from wsol_dags.stage_tasks import in_workspace, stage_tasks
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='workspace')['workspace'] }}"
+MADE = "ti.xcom_pull(task_ids='workspace')"
 
 runtime = runtime_of(CHECKOUT)
 form = form_of(CHECKOUT)
@@ -83,11 +84,12 @@ with DAG(
         task_id="remove_workspace",
         doc_md="Remove the workspace; its params.yaml and dvc.lock are kept in the state folder",
     )
-    check, last = stage_tasks(runtime, CHECKOUT, IN_WORKSPACE)
+    check, last = stage_tasks(runtime, CHECKOUT, MADE)
     check.set_upstream(workspace)
     judge = runtime.command(
         ["promote", "--dry-run"],
-        IN_WORKSPACE,
+        in_workspace(MADE),
+        access=Access("promotion"),
         task_id="judge",
         pre_execute=only_if_asked,
         retries=3,
@@ -105,7 +107,8 @@ with DAG(
     )
     promote = runtime.command(
         ["promote", f"--approval={ANSWER}"],
-        IN_WORKSPACE,
+        in_workspace(MADE),
+        access=Access("promotion"),
         task_id="promote",
         trigger_rule="none_failed",
         retries=3,
@@ -114,7 +117,8 @@ with DAG(
     )
     publish = runtime.command(
         ["publish"],
-        IN_WORKSPACE,
+        in_workspace(MADE),
+        access=Access("publish"),
         task_id=LAST,
         retries=3,
         doc_md="Push the result's files to DVC's remote, if there is one",

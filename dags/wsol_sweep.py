@@ -13,7 +13,8 @@ from airflow.sdk import DAG, Param, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 from wsol_dags.form import refuse_unknown_keys
 from wsol_dags.runtimes import runtime_of
-from wsol_dags.stage_tasks import stage_tasks
+from wsol_dags.runtimes.access import Access
+from wsol_dags.stage_tasks import in_workspace, stage_tasks
 from wsol_dags.sweep_form import rows_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ runtime = runtime_of(CHECKOUT)
 NAME = "{{ run_id }}"
 ROW_NAME = "{{ run_id }}-row-{{ ti.map_index }}"
 ROW = "{{ ti.xcom_pull(task_ids='rows')[ti.map_index] }}"
-IN_WORKSPACE = "{{ ti.xcom_pull(task_ids='row.workspace', map_indexes=ti.map_index)['workspace'] }}"
+MADE = "ti.xcom_pull(task_ids='row.workspace', map_indexes=ti.map_index)"
 #: What `rows add` answered, of those rows that came so far.
 ADDED = "{{ (ti.xcom_pull(task_ids='row.add') or []) | list | tojson }}"
 #: None at all where the form's rows were refused.
@@ -73,19 +74,18 @@ with DAG(
         workspace = runtime.command(
             ["workspace", "create", ROW_NAME, f"--values={ROW}", "--revision={{ params.revision or '' }}"],
             str(runtime.checkout),
-            secrets=False,
             task_id="workspace",
         )
         remove = runtime.command(
             ["workspace", "remove", ROW_NAME],
             str(runtime.checkout),
-            secrets=False,
             task_id="remove_workspace",
         )
-        check, last = stage_tasks(runtime, CHECKOUT, IN_WORKSPACE)
+        check, last = stage_tasks(runtime, CHECKOUT, MADE)
         add = runtime.command(
             ["rows", "add", NAME],
-            IN_WORKSPACE,
+            in_workspace(MADE),
+            access=Access("training"),
             task_id="add",
             retries=3,
             doc_md="Put the row's result under the sweep's run in MLflow",
@@ -98,6 +98,7 @@ with DAG(
     start = runtime.command(
         ["rows", "open", NAME],
         str(runtime.checkout),
+        access=Access("training"),
         task_id="open",
         retries=3,
         doc_md="The sweep's run in MLflow, under which its rows stand",
@@ -105,6 +106,7 @@ with DAG(
     close = runtime.command(
         ["rows", "close", NAME, f"--rows={ADDED}", f"--expected={EXPECTED}"],
         str(runtime.checkout),
+        access=Access("training"),
         task_id="close",
         trigger_rule="all_done",
         retries=3,

@@ -40,7 +40,6 @@ with DAG(
     look = runtime.command(
         ["raw-hash"],
         str(runtime.checkout),
-        secrets=False,
         task_id="look",
         retries=2,
         doc_md="Hash the raw data set; files that were not touched are not read again",

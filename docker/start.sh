@@ -5,11 +5,13 @@ cd "$(dirname "$0")"
 if ! [ -f .env ]; then
   overlay=cpu
   if docker info --format '{{json .Runtimes}}' | grep -q nvidia; then overlay=gpu; fi
+  memory=$(docker info --format '{{.MemTotal}}')
   socket=${DOCKER_HOST:-unix:///var/run/docker.sock}
   socket=${socket#unix://}
   sed -e "s|^COMPOSE_FILE=.*|COMPOSE_FILE=compose.yaml:compose.$overlay.yaml|" \
     -e "s|^WSOL_VERSION=.*|WSOL_VERSION=${WSOL_VERSION:-$(git rev-parse --short=12 HEAD)}|" \
     -e "s|^WSOL_RAW_FOLDER=.*|WSOL_RAW_FOLDER=$(cd ../data/raw && pwd)|" \
+    -e "s|^WSOL_MEMORY_MIB=.*|WSOL_MEMORY_MIB=$((memory / 1048576 * 3 / 4))|" \
     -e "s|^DOCKER_SOCKET=.*|DOCKER_SOCKET=$socket|" \
     -e "s|^DOCKER_GROUP=.*|DOCKER_GROUP=$(stat -c %g "$socket")|" .env.example >.env
   echo "wrote docker/.env ($overlay overlay)"
@@ -19,7 +21,7 @@ fail() {
   echo "error: $1" >&2
   exit 2
 }
-for name in WSOL_GPU_COUNT WSOL_SHM_MIB AIRFLOW_PORT MLFLOW_PORT DOCKER_GROUP; do
+for name in WSOL_GPU_COUNT WSOL_SHM_MIB WSOL_MEMORY_MIB WSOL_PIDS AIRFLOW_PORT MLFLOW_PORT DOCKER_GROUP; do
   case $(setting $name) in "" | *[!0-9]*) fail "$name=$(setting $name) in docker/.env must be a whole number" ;; esac
 done
 version=$(setting WSOL_VERSION)

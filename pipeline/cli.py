@@ -476,10 +476,12 @@ def create_workspace(
     Prints where it lies. Run stages there with `python -m pipeline repro`.
     """
     from pipeline.execution.workspace import create_workspace as create
+    from pipeline.execution.workspace import fetches_weights
     from pipeline.overrides import parse_assignment, parse_values
 
     overrides = parse_values(values) | dict(parse_assignment(text) for text in settings)
-    _answer({"workspace": str(create(run, overrides, revision or None))})
+    workspace = create(run, overrides, revision or None)
+    _answer({"workspace": str(workspace), "fetches_weights": fetches_weights(workspace)})
 
 
 @workspace_app.command("remove")

@@ -82,7 +82,7 @@ def test_one_stage_one_module_one_command():
         assert stage["cmd"] == f"python -m pipeline {name}"
         assert (ROOT / f"pipeline/stages/{name}.py").is_file()
         assert stage["desc"]
-        assert stage["meta"].keys() - {"secrets"} == {"gpus", "timeout_minutes", "retries"}
+        assert stage["meta"].keys() - {"fetches_weights", "identity"} == {"gpus", "timeout_minutes", "retries"}
 
 
 @pytest.mark.parametrize("stage", [stage for stage, keys in records.PARAMS.items() if keys])

@@ -20,7 +20,8 @@ class Stage:
         timeout: how long one attempt may take; None for any time.
         retries: how often a transient fault is tried again.
         gpus: how many GPUs it needs.
-        secrets: whether it gets those of tasks: a stage that reads foreign files without need of them does not.
+        identity: whose account and secrets it gets, if any: a stage that reads foreign files has none.
+        fetches_weights: whether it downloads pretrained weights, where params.yaml asks for them.
     """
 
     name: str
@@ -29,7 +30,8 @@ class Stage:
     timeout: timedelta | None
     retries: int
     gpus: int
-    secrets: bool = False
+    identity: str = ""
+    fetches_weights: bool = False
 
 
 def read_stages(checkout: Path) -> list[Stage]:
@@ -52,7 +54,8 @@ def _stage(name: str, stage: Mapping[str, Any], outs: Mapping[str, list[PurePosi
         timeout=timedelta(minutes=minutes) if minutes else None,
         retries=meta.get("retries", 0),
         gpus=meta.get("gpus", 0),
-        secrets=meta.get("secrets", False),
+        identity=meta.get("identity", ""),
+        fetches_weights=meta.get("fetches_weights", False),
     )
 
 

@@ -16,5 +16,7 @@ export MLFLOW_FLASK_SERVER_SECRET_KEY
 for file in /run/wsol/mlflow/AWS_*; do
   if [ -f "$file" ]; then export "${file##*/}=$(cat "$file")"; fi
 done
+# Requests at once and seconds that an idle connection is kept: who holds more gets "service unavailable".
 exec mlflow server --app-name basic-auth --host 0.0.0.0 --port 5000 --workers 2 \
+  --uvicorn-opts "--limit-concurrency 200 --timeout-keep-alive 30" \
   --serve-artifacts --artifacts-destination "$MLFLOW_ARTIFACTS"

@@ -7,7 +7,7 @@ checkout=/srv/wsol/checkout
 cd "$checkout"
 git fetch -q /opt/wsol/repository.bundle HEAD
 git checkout -q --force --detach "$WSOL_REVISION"
-mkdir -p "$WSOL_STATE"
+mkdir -p "$WSOL_STATE" /srv/wsol/cache
 dvc config --local cache.dir /srv/wsol/cache
 # Without this a folder that may not be read would look empty.
 ls /srv/raw >/dev/null

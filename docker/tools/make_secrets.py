@@ -27,6 +27,20 @@ def fixed(value: str) -> Callable[[], str]:
     return lambda: value
 
 
+def account(name: str, *identities: str) -> tuple[tuple[Callable[[], str], tuple[str, ...]], ...]:
+    """One of MLflow, whose name and password tasks of these identities see as the variables of MLflow's client."""
+    return (
+        (fixed(name), tuple(f"tasks/{identity}/MLFLOW_TRACKING_USERNAME" for identity in identities)),
+        (
+            password,
+            (
+                f"mlflow/{name}_password",
+                *(f"tasks/{identity}/MLFLOW_TRACKING_PASSWORD" for identity in identities),
+            ),
+        ),
+    )
+
+
 #: Files that hold the same value, by what makes it.
 SECRETS: tuple[tuple[Callable[[], str], tuple[str, ...]], ...] = (
     (password, ("postgres/airflow", "airflow/database_password")),
@@ -36,9 +50,12 @@ SECRETS: tuple[tuple[Callable[[], str], tuple[str, ...]], ...] = (
     (password, ("airflow/jwt_secret",)),
     (fixed("admin"), ("airflow/admin_user",)),
     (password, ("airflow/admin_password",)),
-    (fixed("admin"), ("mlflow/admin_user", "tasks/MLFLOW_TRACKING_USERNAME")),
-    (password, ("mlflow/admin_password", "tasks/MLFLOW_TRACKING_PASSWORD")),
+    (fixed("admin"), ("mlflow/admin_user",)),
+    (password, ("mlflow/admin_password",)),
+    (password, ("mlflow/reviewer_password",)),
     (password, ("mlflow/secret_key",)),
+    *account("training", "training", "publish"),
+    *account("promotion", "promotion"),
 )
 
 
@@ -48,9 +65,20 @@ def make_secrets(root: Path) -> None:
         paths = [root / name for name in names]
         known = next((path.read_text() for path in paths if path.exists()), None)
         for path in paths:
+            path.parent.mkdir(mode=0o750, exist_ok=True)
             write_private(path, known := known or make())
+    remove_those_for_every_task(root / "tasks")
     database = (root / "airflow/database_password").read_text()
     write_private(root / "airflow/database_url", f"postgresql+psycopg2://airflow:{database}@postgres:5432/airflow")
+
+
+def remove_those_for_every_task(folder: Path) -> None:
+    """Of a stack whose tasks had one identity: that of MLflow goes, keys of a store are those of `publish`."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name.startswith("MLFLOW_"):
+            path.unlink()
+        elif path.is_file():
+            path.rename(folder / "publish" / path.name)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -83,6 +83,11 @@ def create_workspace(
     return workspace
 
 
+def fetches_weights(workspace: Path) -> bool:
+    """Whether a training there begins with weights that a library downloads."""
+    return value_of((workspace / PARAMS_FILE).read_text(), "train.pretrained") is True
+
+
 def clone(checkout: Path, folder: Path, commit: str | None) -> None:
     """A repository at a commit, or at HEAD with the files that are on disk: tracked, or neither tracked nor ignored.
 

@@ -5,6 +5,7 @@ A row is an MLflow run with two tags of ours, the train key (set when training s
 """
 
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,8 +91,12 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
     A run that streams from another state folder is left alone: nobody here knows whether that training has ended.
 
     Without mlflow, or with a server that does not answer within seconds, it warns and returns a run that logs
-    nothing: ``track`` logs the curves from ``models/history.csv`` later.
+    nothing: ``track`` logs the curves from ``models/history.csv`` later. So it does where this process has no account
+    at the server, which ``WSOL_TRACKING=off`` says.
     """
+    if os.environ.get("WSOL_TRACKING") == "off":
+        console.say("training curves are not streamed from here; `track` logs them")
+        return LiveRun()
     try:
         with server.patience(*server.LIVE_PATIENCE):
             client = server.client()

@@ -52,7 +52,10 @@ def test_parameters_in_paths_are_filled_in(tmp_path):
 
 
 def test_description_and_limits_are_read(tmp_path):
-    stages = {"a": {"desc": "first", "meta": {"retries": 2, "timeout_minutes": 3, "gpus": 1, "secrets": True}}, "b": {}}
+    stages = {
+        "a": {"desc": "first", "meta": {"retries": 2, "timeout_minutes": 3, "gpus": 1, "identity": "training"}},
+        "b": {},
+    }
     read_back = read(tmp_path, stages)
-    assert read_back["a"] == Stage("a", (), "first", timedelta(minutes=3), 2, 1, secrets=True)
-    assert read_back["b"] == Stage("b", (), "", None, 0, 0, secrets=False)
+    assert read_back["a"] == Stage("a", (), "first", timedelta(minutes=3), 2, 1, identity="training")
+    assert read_back["b"] == Stage("b", (), "", None, 0, 0, identity="", fetches_weights=False)

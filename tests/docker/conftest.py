@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.stack import Stack, docker
+from tests.docker.stack import Stack, docker, tasks_of
 from tests.project import ROOT, environment, make_project
 from tests.tiny_project import commit
 
@@ -126,9 +126,8 @@ def stack(images, project):
 def remove_stack(name: str) -> None:
     """Remove a stack's containers, those of its tasks included, its networks and its volumes."""
     project = ("--quiet", "--filter", f"label=com.docker.compose.project={name}")
-    tasks = ("--quiet", "--filter", "label=wsol.task", "--filter", f"network={name}_tasks")
     networks = docker("network", "ls", *project).split()
-    containers = docker("ps", "--all", *project).split() + (docker("ps", "--all", *tasks).split() if networks else [])
+    containers = docker("ps", "--all", *project).split() + docker("ps", "--quiet", *tasks_of(name)).split()
     for kind, found in (
         ("container", containers),
         ("network", networks),

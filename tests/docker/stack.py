@@ -14,6 +14,8 @@ from typing import Any
 from tests.servers import request
 
 FINAL = ("success", "failed")
+#: Of the tasks, and where they lie.
+VOLUMES = {"work": "/srv/wsol", "checkout": "/srv/wsol/checkout", "cache": "/srv/wsol/cache"}
 
 
 class Stack:
@@ -67,9 +69,18 @@ class Stack:
         found = self._ask_mlflow("GET", f"registered-models/alias?name={model}&alias=challenger")
         return str(found["model_version"]["run_id"])
 
-    def _ask_mlflow(self, method: str, path: str, body: Any = None) -> Any:
-        password = self.secret("mlflow", "mlflow/admin_password")
-        basic = "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+    def may(self, account: str, path: str, body: Any) -> bool:
+        """Whether MLflow lets an account do something."""
+        try:
+            self._ask_mlflow("POST", path, body, account)
+        except AssertionError as error:
+            assert "403" in str(error), error
+            return False
+        return True
+
+    def _ask_mlflow(self, method: str, path: str, body: Any = None, account: str = "admin") -> Any:
+        password = self.secret("mlflow", f"mlflow/{account}_password")
+        basic = "Basic " + base64.b64encode(f"{account}:{password}".encode()).decode()
         return patiently(lambda: request(method, f"{self.mlflow}/api/2.0/mlflow/{path}", body, basic))
 
     def trigger(self, dag: str = "wsol_retrain", **conf: Any) -> "Run":
@@ -84,10 +95,7 @@ class Stack:
 
     def containers(self, task: str) -> list[str]:
         """Names of a task's containers, running or not."""
-        network = f"network={self.name}_tasks"
-        names = docker(
-            "ps", "--all", "--filter", "label=wsol.task", "--filter", network, "--format", "{{.Names}}"
-        ).split()
+        names = docker("ps", *tasks_of(self.name), "--format", "{{.Names}}").split()
         return [name for name in names if name.startswith(f"wsol-{task}-")]
 
     def in_work(self, *command: str) -> str:
@@ -103,7 +111,8 @@ class Stack:
 
     def _in_work(self) -> list[str]:
         image = f"wsol/pipeline:{self.env['WSOL_VERSION']}"
-        return ["run", "--rm", "--network=none", f"--volume={self.name}_work:/srv/wsol", image]
+        volumes = [f"--volume={self.name}_{name}:{path}" for name, path in VOLUMES.items()]
+        return ["run", "--rm", "--network=none", *volumes, image]
 
 
 def _ordered(run: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +171,11 @@ class Run:
         workspace = self.run_id.replace(":", "-").replace("+", "-") + ("" if row is None else f"-row-{row}")
         (mine,) = [path for path in folders if workspace in path and ("-row-" in path) == (row is not None)]
         return self.stack.in_work("cat", f"{mine}/{name}")
+
+
+def tasks_of(name: str) -> list[str]:
+    """Options of ``docker ps`` that list a stack's tasks: they have its volume, and not all are on its network."""
+    return ["--all", "--filter", "label=wsol.task", "--filter", f"volume={name}_work"]
 
 
 def docker(*arguments: str, cwd: Path | None = None) -> str:

@@ -1,6 +1,7 @@
 """Building the images, with a stand-in for docker's command line."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -13,6 +14,7 @@ IMAGES = {"tools", "postgres", "mlflow", "airflow", "pipeline"}
 DOCKER = """#!/bin/sh
 while [ "$1" != --tag ]; do shift; done
 echo "$2" >>"$BUILT"
+echo "$*" | grep -oE 'BASE_IMAGE=[^ ]*' >>"$BASES"
 test "$2" != "$BROKEN"
 """
 
@@ -25,12 +27,15 @@ def test_every_image_is_built_and_one_that_fails_is_not_passed_over(tmp_path, br
     docker.chmod(0o755)
     variables = {
         "PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "WSOL_VERSION": "1",
-        "BUILT": str(tmp_path / "built"), "BROKEN": f"wsol/{broken}:1", "TMPDIR": str(tmp_path),
+        "BUILT": str(tmp_path / "built"), "BASES": str(tmp_path / "bases"),
+        "BROKEN": f"wsol/{broken}:1", "TMPDIR": str(tmp_path),
     }  # fmt: skip
     done = subprocess.run(["sh", ROOT / "docker/build.sh"], env=os.environ | variables, capture_output=True, text=True)
     assert (done.returncode != 0) == bool(broken)
     assert set((tmp_path / "built").read_text().split()) == {f"wsol/{name}:1" for name in IMAGES}
-    assert {path.name for path in tmp_path.iterdir()} == {"bin", "built"}, "the context is removed"
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "built", "bases"}, "the context is removed"
+    base = r"BASE_IMAGE=debian:bookworm-slim@sha256:[0-9a-f]{64}"
+    assert all(re.fullmatch(base, line) for line in (tmp_path / "bases").read_text().splitlines())
 
 
 def test_builds_end_with_the_command_that_is_stopped(tmp_path):

@@ -1,5 +1,6 @@
 """What fails while a run is under way, and what becomes of the run."""
 
+import json
 import time
 from functools import partial
 
@@ -24,6 +25,22 @@ def wait_for_checkpoint(stack, run):
     return name
 
 
+def check_confined(name):
+    """A container that trains: no network, no account, and nothing to write but its work and the cache."""
+    (container,) = json.loads(docker("inspect", name))
+    host = container["HostConfig"]
+    assert host["NetworkMode"] == "none"
+    assert not [entry for entry in container["Config"]["Env"] if "PASSWORD" in entry or "KEY" in entry]
+    assert host["Memory"] == host["MemorySwap"] > 0
+    assert host["PidsLimit"] > 0
+    assert {mount["Destination"]: mount["RW"] for mount in container["Mounts"] if mount["Type"] == "volume"} == {
+        "/srv/wsol": True, "/srv/wsol/cache": True, "/srv/wsol/checkout": False, "/srv/raw": False,
+    }  # fmt: skip
+    said = docker("exec", name, "sh", "-c", "ls /sys/class/net; touch /srv/wsol/checkout/x /x 2>&1 || true")
+    assert said.split("\n")[0] == "lo"
+    assert said.count("Read-only file system") == 2
+
+
 @pytest.fixture
 def clean(stack):
     """No checkpoint of another test, no other run under way."""
@@ -33,7 +50,9 @@ def clean(stack):
 
 def test_a_killed_container_is_tried_again_and_goes_on_from_its_checkpoint(clean):
     run = clean.trigger(**LONG, **{"train.lambda": 0.11})
-    docker("kill", wait_for_checkpoint(clean, run))
+    name = wait_for_checkpoint(clean, run)
+    check_confined(name)
+    docker("kill", name)
     run.wait_for_task("train", "success", seconds=900)
     run.end()
     assert run.tasks()["train"]["try_number"] == 2

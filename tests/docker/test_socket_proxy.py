@@ -2,31 +2,36 @@
 
 import asyncio
 import http.client
-import importlib.util
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 
+import h11
 import pytest
 
 from tests.docker.stack import wait_for
 
-SCRIPT = Path(__file__).parents[2] / "docker/tools/socket_proxy.py"
-spec = importlib.util.spec_from_file_location("socket_proxy", SCRIPT)
-proxy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(proxy)
+TOOLS = Path(__file__).parents[2] / "docker/tools"
+SCRIPT = TOOLS / "socket_proxy.py"
+sys.path.insert(0, str(TOOLS))
+import container_rules  # noqa: E402
+import socket_proxy as proxy  # noqa: E402
 
-RULES = proxy.Rules("wsol/pipeline:1", frozenset({"work", "raw"}), frozenset({"raw"}), frozenset({"tasks"}))
+RULES = container_rules.Rules(
+    "wsol/pipeline:1", frozenset({"work", "raw"}), frozenset({"raw"}), frozenset({"tasks"}), 2**30, 100
+)
 MOUNT = {"Type": "volume", "Source": "work", "Target": "/srv/wsol"}
 HOST = {
     "ReadonlyRootfs": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "NetworkMode": "tasks",
     "Mounts": [MOUNT], "Tmpfs": {"/tmp": ""}, "Privileged": False,
+    "Memory": 2**30, "MemorySwap": 2**30, "PidsLimit": 100,
     "DeviceRequests": [{"DeviceIDs": ["0"], "Capabilities": [["gpu"]]}],
 }  # fmt: skip
 WANTED = {"Image": "wsol/pipeline:1", "Labels": {"wsol.task": "x"}, "HostConfig": HOST, "User": "", "Env": ["A=b"]}
@@ -80,11 +85,26 @@ def test_what_the_runtime_asks_for_is_let_through():
         ({"DeviceRequests": [{"Capabilities": [["gpu"]], "Driver": "cdi"}]}, "a device's Driver may not be set"),
         ({"DeviceRequests": [{"Capabilities": [["tpu"]]}]}, "devices are GPUs"),
         ({"Tmpfs": {"/etc": ""}}, "only tmpfs is /tmp"),
+        ({"Mounts": []}, "a task has a volume of its stack"),
+        ({"Memory": 0}, "Memory must be at most"),
+        ({"Memory": -1}, "Memory must be at most"),
+        ({"Memory": 2**30 + 1}, "Memory must be at most"),
+        ({"Memory": "1g"}, "cannot be read"),
+        ({"MemorySwap": -1}, "no swap besides"),
+        ({"PidsLimit": 0}, "PidsLimit must be at most 100"),
+        ({"PidsLimit": -1}, "PidsLimit must be at most 100"),
+        ({"PidsLimit": 101}, "PidsLimit must be at most 100"),
+        ({"OomKillDisable": True}, "HostConfig.OomKillDisable may not be set"),
+        ({"Ulimits": [{"Name": "nofile", "Hard": 1, "Soft": 1}]}, "HostConfig.Ulimits may not be set"),
     ],
 )
 def test_what_could_become_root_is_refused(host, message):
     with pytest.raises(proxy.Refused, match=message):
         check(**host)
+
+
+def test_a_task_may_be_on_no_network():
+    assert check(NetworkMode="none")["HostConfig"]["NetworkMode"] == "none"
 
 
 @pytest.mark.parametrize(
@@ -144,20 +164,33 @@ ODD = {
 }
 
 
+#: Network and volume of containers that have a task's label and are none of this stack.
+OTHERS = {
+    "task-of-another-stack": ("other_tasks", "other_work"),
+    "its-task-without-network": ("none", "other_work"),
+    "task-without-volume": ("none", ""),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Answers like an engine with two containers, of which one is a task's."""
+    """Answers like an engine whose containers are tasks of ours, but for some."""
 
     protocol_version = "HTTP/1.1"
     asked: list[str] = []  # noqa: RUF012
     bodies: list[bytes] = []  # noqa: RUF012
+    headers_: list[str] = []  # noqa: RUF012
 
     def do_GET(self):
         self.asked.append(self.requestline)
+        self.headers_.append(str(self.headers))
         self.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         found = "/gone" not in self.path
         labels = {} if "postgres" in self.path else {"wsol.task": "x"}
-        shown = {"Config": {"Labels": labels}, "HostConfig": {"NetworkMode": "tasks" if "mine" in self.path else "b"}}
-        body = json.dumps(shown if found else {"message": "No such container"}).encode()
+        network, volume = OTHERS.get(self.path.split("/")[-2], ("tasks", "work"))
+        host = {"NetworkMode": network, "Mounts": [{"Source": volume}] if volume else None}
+        body = json.dumps(
+            {"Config": {"Labels": labels}, "HostConfig": host} if found else {"message": "No such container"}
+        ).encode()
         asked = self.path.split("/")[-2]
         body = ODD.get(asked, (0, body))[1]
         self.send_response(ODD[asked][0] if asked in ODD else 200 if found else 404)
@@ -196,23 +229,31 @@ def answers(path):
     return True
 
 
-@pytest.fixture
-def listen(tmp_path):
+@pytest.fixture(scope="module")
+def socket_(tmp_path_factory):
     """The proxy's socket, in front of the stand-in."""
-    Handler.asked.clear()
-    Handler.bodies.clear()
-    server = Server(str(tmp_path / "engine.sock"), Handler)
+    folder = tmp_path_factory.mktemp("proxy")
+    server = Server(str(folder / "engine.sock"), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    listen = tmp_path / "proxy.sock"
-    variables = {"PROXY_ENGINE": str(tmp_path / "engine.sock"), "PROXY_LISTEN": str(listen),
-                 "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw:ro", "PROXY_NETWORKS": "tasks"}  # fmt: skip
+    listen = folder / "proxy.sock"
+    variables = {"PROXY_ENGINE": str(folder / "engine.sock"), "PROXY_LISTEN": str(listen),
+                 "PROXY_IMAGE": RULES.image, "PROXY_VOLUMES": "work,raw:ro", "PROXY_NETWORKS": "tasks",
+                 "PROXY_MEMORY_MIB": "1024", "PROXY_PIDS": "100"}  # fmt: skip
     process = subprocess.Popen([sys.executable, SCRIPT], env=os.environ | variables, stdout=subprocess.DEVNULL)
-    wait_for(lambda: answers(listen), "the proxy", 20)
+    wait_for(lambda: answers(listen), "the proxy", 60)
     yield listen
     process.kill()
     process.wait()
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def listen(socket_):
+    """The same, in front of a stand-in that was asked nothing yet."""
+    for noted in (Handler.asked, Handler.bodies, Handler.headers_):
+        noted.clear()
+    return socket_
 
 
 @pytest.fixture
@@ -273,12 +314,12 @@ def test_nothing_else_does(ask, method, path):
 
 
 @pytest.mark.parametrize(("method", "end"), [("GET", "/json"), ("POST", "/stop"), ("DELETE", ""), ("POST", "/attach")])
-@pytest.mark.parametrize("container", ["wsol-postgres-1", "task-of-another-stack"])
+@pytest.mark.parametrize("container", ["wsol-postgres-1", *OTHERS])
 def test_other_containers_can_be_neither_seen_nor_stopped(ask, method, end, container):
     status, text = ask(method, f"/v1.41/containers/{container}{end}")
     assert status == 403
     assert "is not a container of Airflow's tasks" in text
-    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.0"]
+    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.1"]
 
 
 def test_a_container_that_is_not_there_is_the_engines_answer(ask):
@@ -290,7 +331,7 @@ def test_a_container_that_is_not_there_is_the_engines_answer(ask):
 def test_a_container_that_the_engine_does_not_describe_is_not_used(ask, container, method, end):
     status, text = ask(method, f"/v1.41/containers/{container}{end}")
     assert status == 403 and "socket proxy" in text
-    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.0"]
+    assert Handler.asked == [f"GET /v1.41/containers/{container}/json HTTP/1.1"]
 
 
 def running(tmp_path, work, **patches):
@@ -298,7 +339,11 @@ def running(tmp_path, work, **patches):
 
     async def served():
         path = str(tmp_path / "limited.sock")
-        async with await asyncio.start_unix_server(lambda r, w: proxy.serve(r, w, RULES), path):
+
+        def welcome(*streams):
+            return proxy.serve(proxy.Peer(h11.SERVER, streams), RULES)
+
+        async with await asyncio.start_unix_server(welcome, path):
             return await asyncio.wait_for(work(path), 20)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -315,7 +360,15 @@ async def exchange(path, data):
     return answer
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /_ping HTTP/1.1\r\nX: y", b"POST /containers/create HTTP/1.1\r\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /_ping HTTP/1.1\r\nX: y",
+        b"POST /containers/create HTTP/1.1\r\n",
+        b"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
 def test_a_client_that_does_not_finish_its_request_is_sent_away(tmp_path, said):
     answer = running(tmp_path, lambda path: exchange(path, said), PATIENCE=0.05)
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -323,7 +376,7 @@ def test_a_client_that_does_not_finish_its_request_is_sent_away(tmp_path, said):
 
 @pytest.mark.parametrize("path_", [b"GET /_ping", b"POST /containers/mine/start"])
 def test_an_engine_that_is_away_is_said_to_be(tmp_path, path_):
-    request_ = path_ + b" HTTP/1.1\r\n\r\n"
+    request_ = path_ + b" HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = running(tmp_path, lambda path: exchange(path, request_), ENGINE=str(tmp_path / "none.sock"))
     assert answer.startswith(b"HTTP/1.1 503 ")
 
@@ -331,7 +384,7 @@ def test_an_engine_that_is_away_is_said_to_be(tmp_path, path_):
 def test_an_engine_that_does_not_describe_in_time_lets_nothing_through(tmp_path):
     async def work(path):
         async with await asyncio.start_unix_server(lambda *_: asyncio.sleep(10), str(tmp_path / "mute.sock")):
-            return await exchange(path, b"POST /containers/mine/start HTTP/1.1\r\n\r\n")
+            return await exchange(path, b"POST /containers/mine/start HTTP/1.1\r\nHost: x\r\n\r\n")
 
     assert running(tmp_path, work, ENGINE=str(tmp_path / "mute.sock"), PATIENCE=0.05).startswith(b"HTTP/1.1 503 ")
 
@@ -363,29 +416,148 @@ def test_the_start_of_a_container_has_no_body(ask):
 
 
 HIDDEN = b"POST /containers/create HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}"
+PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\n"
+CREATE = b"POST /containers/create HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET /_ping HTTP/1.1\r\nX: a\n\n" + HIDDEN + b"\r\n\r\n",
-        b"GET /_ping HTTP/1.1\r\nX: a\r\r" + HIDDEN + b"\r\n\r\n",
-        b"GET /_ping?\n\n HTTP/1.1\r\n\r\n",
-        b"GET /_ping HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
-        b"POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        b"POST /containers/create HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        b"POST /containers/create HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n",
-        b"GET /_ping HTTP/1.1\r\nX: " + b"x" * (1 << 17) + b"\r\n\r\n",
-        b"GET http://docker/_ping HTTP/1.1\r\n\r\n",
+        PING + b"X: a\r\r" + HIDDEN + b"\r\n\r\n",
+        PING + b"X\r\n\r\n",
+        PING + b"X: a\0b\r\n\r\n",
+        b"GET /_ping?\n\n HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /_ping\tHTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /_ping HTTP/1.1\r\n\r\n",
+        b"GET /_ping HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET http://docker/_ping HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /_ping\r\n\r\n",
+        PING + b"Transfer-Encoding : chunked\r\n\r\n",
+        CREATE + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        CREATE + b"Transfer-Encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        CREATE + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        CREATE + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        CREATE + b"Content-Length: +2\r\n\r\n{}",
+        CREATE + b"Content-Length: 1048577\r\n\r\n",
+        CREATE + b"Content-Length: 99999999999999999999999999\r\n\r\n",
+        PING + b"X: " + b"x" * (1 << 17) + b"\r\n\r\n",
+        PING + b"".join(b"X%d: y\r\n" % i for i in range(5000)) + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9 + b"\r\n\r\n",
     ],
-)
+)  # fmt: skip
 def test_what_two_readers_may_read_in_two_ways_reaches_none(send, request_):
-    assert send(request_).startswith(b"HTTP/1.1 403 ")
+    assert send(request_).startswith(b"HTTP/1.1 4")
     assert Handler.asked == []
 
 
-def test_a_second_request_of_a_connection_is_not_passed_on(send):
-    answer = send(b"GET /_ping HTTP/1.1\r\nConnection: keep-alive\r\n\r\n" + HIDDEN)
+@pytest.mark.parametrize("end", [b"Connection: keep-alive\r\n\r\n", b"X: a\n\n", b"Content-Length: 0\r\n\r\n"])
+def test_a_second_request_of_a_connection_is_not_passed_on(send, end):
+    answer = send(PING + end + HIDDEN)
     assert answer.count(b"HTTP/1.1 ") == 1
     assert Handler.asked == ["GET /_ping HTTP/1.1"]
+    assert Handler.bodies == [b""]
+
+
+@pytest.mark.parametrize("switch", [b"Connection: Upgrade\r\nUpgrade: h2c", b"Connection: Upgrade\r\nUpgrade: tcp"])
+def test_only_attaching_may_switch_protocols(send, switch):
+    """Bytes after a switch are not looked at, so a switch that nobody needs would be a way around the checks."""
+    answer = send(PING + switch + b"\r\n\r\n" + HIDDEN)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert Handler.asked == ["GET /_ping HTTP/1.1"]
+    assert "Upgrade" not in Handler.headers_[-1]
+
+
+ATTACH = b"POST /containers/mine/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+
+
+def engine_that(tmp_path, answer, work):
+    """What ``work`` makes of the proxy in front of an engine that has one task, and answers all else by ``answer``."""
+    shown = {
+        "Config": {"Labels": {"wsol.task": "x"}},
+        "HostConfig": {"NetworkMode": "none", "Mounts": [{"Source": "work"}]},
+    }
+    described = json.dumps(shown).encode()
+
+    async def engine(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/json " in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(described) + described)
+        else:
+            await answer(reader, writer)
+        writer.close()
+
+    async def served(path):
+        async with await asyncio.start_unix_server(engine, str(tmp_path / "e.sock")):
+            return await work(path)
+
+    return running(tmp_path, served, ENGINE=str(tmp_path / "e.sock"))
+
+
+def test_an_attached_stream_is_passed_on_byte_by_byte_and_what_the_client_says_is_lost(tmp_path):
+    heard = []
+
+    async def answer(reader, writer):
+        writer.write(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n\1\0\0\0\0\0\0\2hi")
+        await writer.drain()
+        with suppress(TimeoutError):
+            heard.append(await asyncio.wait_for(reader.read(100), 0.2))
+        writer.write(b"\0\xff")
+
+    said = engine_that(tmp_path, answer, lambda path: exchange(path, ATTACH + b"rm -rf /\n"))
+    head, _, stream = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert stream == b"\1\0\0\0\0\0\0\2hi\0\xff"
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"HTTP/1.1 200\0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * (1 << 17) + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n" + HIDDEN,
+    ],
+)  # fmt: skip
+def test_an_answer_of_the_engine_that_is_none_does_not_pass(tmp_path, said):
+    async def answer(_, writer):
+        writer.write(said)
+
+    got = engine_that(
+        tmp_path, answer, lambda path: exchange(path, b"POST /containers/mine/stop HTTP/1.1\r\nHost: x\r\n\r\n")
+    )
+    assert not got or got.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 503 "))
+
+
+def test_a_client_that_does_not_take_its_answer_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(proxy, "PATIENCE", 0.3)
+    ended = []
+
+    async def answer(_, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(10_000):
+                writer.write(b"x" * (1 << 16))
+                await writer.drain()
+        ended.append(True)
+
+    async def work(path):
+        _reader, writer = await asyncio.open_unix_connection(path, limit=1)
+        writer.write(ATTACH.replace(b"Connection: Upgrade\r\nUpgrade: tcp\r\n", b""))
+        while not ended:
+            await asyncio.sleep(0.05)
+        writer.close()
+
+    engine_that(tmp_path, answer, work)
+    assert ended
+
+
+def test_an_engine_that_does_nothing_is_not_waited_for_forever(tmp_path, monkeypatch):
+    monkeypatch.setattr(proxy, "ENGINE_PATIENCE", 0.2)
+
+    async def answer(*_):
+        await asyncio.sleep(15)
+
+    got = engine_that(
+        tmp_path, answer, lambda path: exchange(path, b"POST /containers/mine/start HTTP/1.1\r\nHost: x\r\n\r\n")
+    )
+    assert got.startswith(b"HTTP/1.1 503 ")

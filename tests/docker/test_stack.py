@@ -1,6 +1,7 @@
 """The Compose stack brought up for real: a run over the REST API, what is reachable, and where secrets are not."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -123,16 +124,43 @@ def test_the_database_wants_a_password(stack):
         stack.compose(*command)
 
 
-def test_no_container_is_root_or_privileged(stack):
+def test_no_service_is_root_or_privileged_or_without_limits(stack):
     for container in json.loads(docker("inspect", *stack.compose("ps", "--all", "--quiet").split())):
         name, host = container["Name"], container["HostConfig"]
         assert container["Config"]["User"] == "10001:10001", name
         assert host["ReadonlyRootfs"], name
         assert host["CapDrop"] == ["ALL"], name
         assert not host["Privileged"], name
+        assert host["Memory"] == host["MemorySwap"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        assert [limit["Name"] for limit in host["Ulimits"]] == ["nofile"], name
         assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"]), name
         socket = [mount for mount in container["Mounts"] if mount["Destination"] == "/var/run/docker.sock"]
         assert bool(socket) == ("socket-proxy" in name), name
+
+
+def test_each_role_has_its_own_account_of_mlflow(finished, stack):
+    """That of the tasks that record runs changes no model, and a reviewer nothing at all."""
+    alias = {"name": "wsol", "alias": "champion", "version": "1"}
+    assert stack.may("training", "experiments/create", {"name": "training's own"})
+    assert not stack.may("training", "registered-models/alias", alias)
+    assert not stack.may("training", "users/create", {"username": "mallory", "password": "mallory-mallory"})
+    assert not stack.may("promotion", "users/create", {"username": "mallory", "password": "mallory-mallory"})
+    mark = {"run_id": row_of(finished, stack)["info"]["run_id"], "key": "seen", "value": "yes"}
+    assert stack.may("promotion", "runs/set-tag", mark)
+    assert not stack.may("reviewer", "runs/set-tag", mark)
+    assert stack.may("reviewer", "runs/search", {"experiment_ids": ["1"]})
+
+
+def test_no_secret_is_an_argument_of_a_process(stack):
+    """Everybody on the host sees these, those of processes in containers as well."""
+    names = "find /run/wsol -type f ! -name '*_user' ! -name MLFLOW_TRACKING_USERNAME -exec cat {} + -exec echo \\;"
+    everything = ["run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "secrets", "-c", names]
+    secrets = set(re.findall(r"[0-9a-f]{48}", stack.compose(*everything)))
+    assert len(secrets) >= 8
+    arguments = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "mlflow" in arguments and "postgres" in arguments
+    assert [secret for secret in secrets if secret in arguments] == []
 
 
 def test_tasks_reach_mlflow_but_neither_database_nor_airflow(stack):
@@ -160,7 +188,7 @@ def test_secrets_differ_between_stacks_and_are_for_their_service_only(stack):
 
 
 def test_no_secret_is_in_logs_settings_or_rendered_fields(finished, stack):
-    secret = stack.secret("mlflow", "mlflow/admin_password")
+    secret = stack.secret("mlflow", "mlflow/training_password")
     assert secret not in stack.compose("logs")
     for task, found in finished.tasks().items():
         # What was skipped without being started has no log.
@@ -174,11 +202,14 @@ def test_no_secret_is_in_logs_settings_or_rendered_fields(finished, stack):
 
 def test_a_task_that_prints_its_secret_shows_stars(stack, monkeypatch):
     """In the task's log Airflow masks what the runtime read as a secret."""
-    secret = stack.secret("mlflow", "mlflow/admin_password")
-    code = (
-        "from wsol_dags.runtimes.docker import read_secrets; from airflow.sdk.log import redact; "
-        "read = read_secrets('/run/wsol/tasks'); print(redact('<' + read['MLFLOW_TRACKING_PASSWORD'] + '>', 'x'))"
-    )
+    secret = stack.secret("mlflow", "mlflow/training_password")
+    code = """
+from pathlib import Path
+from airflow.sdk.log import redact
+from wsol_dags.runtimes.docker import read_secrets
+read = read_secrets(Path("/run/wsol/tasks/training"))
+print(redact("<" + read["MLFLOW_TRACKING_PASSWORD"] + ">", "x"))
+"""
     command = ["exec", "-T", "-e", "PYTHONPATH=/opt/wsol/dags", "scheduler", "python", "-c", code]
     said = stack.compose(*command)
     assert secret not in said

@@ -1,6 +1,7 @@
 """Workspaces of a small project: what is in them, what they share, and that the checkout never changes."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline.errors import TransientError, UserError
-from pipeline.execution.workspace import create_workspace, remove_workspace
+from pipeline.execution.workspace import create_workspace, fetches_weights, remove_workspace
 from pipeline.system.locks import REPRO_LOCK, STAGE_LOCK, exclusive_lock
 from pipeline.tracking.provenance import uncommitted_changes
 from tests.tiny_project import commit, git, make_project, pipeline
@@ -236,11 +237,17 @@ def test_a_state_folder_elsewhere_is_used(project, tmp_path, monkeypatch):
     assert not (project / ".wsol").exists()
 
 
+@pytest.mark.parametrize(("pretrained", "fetches"), [(True, True), (False, False), ("weights.pth", False)])
+def test_it_is_known_whether_a_training_downloads_weights(tmp_path, pretrained, fetches):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": {"pretrained": pretrained}}))
+    assert fetches_weights(tmp_path) == fetches
+
+
 def test_the_command_line_says_where_it_lies(project):
     done = pipeline(
         project, "workspace", "create", "r", "--set", "train.lambda=1e-2", "--set", "localize.threshold=0.3"
     )
-    assert done.stdout == f'{{"workspace": "{project}/.wsol/workspaces/r/project"}}\n'
+    assert json.loads(done.stdout) == {"workspace": f"{project}/.wsol/workspaces/r/project", "fetches_weights": False}
     params = yaml.safe_load((project / ".wsol/workspaces/r/project/params.yaml").read_text())
     assert (params["train"]["lambda"], params["localize"]["threshold"]) == (0.01, 0.3)
     assert pipeline(project, "workspace", "remove", "r").stdout == f'{{"record": "{project}/.wsol/runs/r"}}\n'

@@ -41,6 +41,14 @@ def test_a_training_streams_to_one_run(state):
     assert set(run.data.metrics) == {"train/loss", "train/val_loss"}
 
 
+def test_who_has_no_account_asks_no_server(monkeypatch, capsys):
+    monkeypatch.setenv("WSOL_TRACKING", "off")
+    monkeypatch.setattr(server, "client", lambda: pytest.fail("asked"))
+    with live_run("wsol", "a") as live:
+        live.log({"loss": 2.0}, 1)
+    assert "`track` logs them" in capsys.readouterr().err
+
+
 def test_a_killed_training_goes_on_in_its_run_without_repeating_points(state):
     killed = live_run("wsol", "a")
     killed.log({"loss": 2.0}, 1)

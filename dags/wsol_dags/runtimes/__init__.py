@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from airflow.sdk import BaseOperator, Param
 
+from wsol_dags.runtimes.access import NOTHING, Access
 from wsol_dags.runtimes.process import CommandOperator, ProcessRuntime, RemoveWorkspaceOperator, WorkspaceOperator
 
 __all__ = ["CommandOperator", "RemoveWorkspaceOperator", "Runtime", "WorkspaceOperator", "runtime_of"]
@@ -29,7 +30,7 @@ class Runtime(Protocol):
     runs_at_once: int
 
     def command(
-        self, arguments: Sequence[str], folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+        self, arguments: Sequence[str], folder: str, gpus: int = 0, access: Access = NOTHING, **options: Any
     ) -> BaseOperator:
         """A task that runs ``python -m pipeline ARGUMENTS`` in a folder and returns the JSON object it ends with.
 

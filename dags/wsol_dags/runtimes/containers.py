@@ -4,13 +4,14 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context, Param
 
 from wsol_dags.commands import workspace_arguments
+from wsol_dags.runtimes.access import NOTHING, Access
 
 #: Of the tasks that need GPUs: as many slots as there are GPUs, one where there is none.
 POOL = "gpu"
@@ -18,7 +19,10 @@ POOL = "gpu"
 TASK_PREFIX = "WSOL_TASK_"
 #: Where the volumes lie in a task's container, and the repository and the state folder in the first.
 WORK, RAW = "/srv/wsol", "/srv/raw"
-CHECKOUT, STATE = f"{WORK}/checkout", f"{WORK}/state"
+CHECKOUT, CACHE, STATE = f"{WORK}/checkout", f"{WORK}/cache", f"{WORK}/state"
+#: Tells a command that it has no account at the tracking server: a training does not stream its curves, which `track`
+#: logs later.
+NO_ACCOUNT = {"WSOL_TRACKING": "off"}
 
 Arguments = Sequence[str] | Callable[..., list[str]]
 
@@ -29,10 +33,16 @@ class Settings:
 
     Attributes:
         image: the image with the stages.
-        work: volume (Docker) or claim (Kubernetes) of checkout, cache and state folder.
+        work: volume (Docker) or claim (Kubernetes) of the state folder and, unless they have their own, of checkout and
+            cache, in the folders ``checkout`` and ``cache``.
+        checkout: Docker: volume of the checkout, which tasks read only.
+        cache: Docker: volume of DVC's cache, which the stages write, and other tasks read only.
         raw: volume or claim of the raw data, read only; empty for none.
-        secrets: Docker: folder whose files hold a variable each, named by it; Kubernetes: a Secret; empty for none.
+        secrets: Docker: folder with one for each identity, whose files hold a variable each, named by it; Kubernetes:
+            of ``wsol`` the Secret of the identity ``training`` is ``wsol-training``; empty for none.
         shm_size: of ``/dev/shm``, in MiB: data loaders pass batches through it.
+        memory: of a task, in MiB, shared memory included; 0 for as much as there is.
+        pids: Docker: processes and threads of a task.
         gpus: how many there are; with 0 every task runs on the CPU.
         network: Docker: name of the tasks' network.
         namespace: Kubernetes: where pods are made.
@@ -42,9 +52,13 @@ class Settings:
 
     image: str
     work: str
+    checkout: str
+    cache: str
     raw: str
     secrets: str
     shm_size: int
+    memory: int
+    pids: int
     gpus: int
     network: str
     namespace: str
@@ -64,9 +78,13 @@ class Settings:
         return cls(
             image=variables.get("WSOL_IMAGE", "wsol/pipeline:latest"),
             work=variables.get("WSOL_WORK", "wsol_work"),
+            checkout=variables.get("WSOL_CHECKOUT", ""),
+            cache=variables.get("WSOL_CACHE", ""),
             raw=variables.get("WSOL_RAW", ""),
             secrets=variables.get("WSOL_SECRETS", ""),
             shm_size=_number(variables, "WSOL_SHM_MIB", 1024),
+            memory=_number(variables, "WSOL_MEMORY_MIB", 0),
+            pids=_number(variables, "WSOL_PIDS", 4096),
             gpus=_number(variables, "WSOL_GPUS", 0),
             network=variables.get("WSOL_NETWORK", "wsol_tasks"),
             namespace=variables.get("WSOL_NAMESPACE", "wsol"),
@@ -92,7 +110,7 @@ class ContainerRuntime(ABC):
         self._settings = settings
 
     def command(
-        self, arguments: Arguments, folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+        self, arguments: Arguments, folder: str, gpus: int = 0, access: Access = NOTHING, **options: Any
     ) -> BaseOperator:
         """A task that runs one command of the pipeline.
 
@@ -100,7 +118,7 @@ class ContainerRuntime(ABC):
             arguments: of the command, or what makes them from Airflow's context.
             folder: where it runs, in the container.
             gpus: how many it needs; it takes as many slots of the pool ``gpu``.
-            secrets: whether it gets them.
+            access: what it may reach.
 
         Raises:
             ValueError: there are fewer GPUs than that.
@@ -112,8 +130,7 @@ class ContainerRuntime(ABC):
                 f"{available}: correct one of them."
             )
         pool = {"pool": POOL, "pool_slots": gpus if available else 1} if gpus else {}
-        settings = self._settings if secrets else replace(self._settings, secrets="")
-        return self._operator(settings, arguments, folder, gpus if available else 0, **pool, **options)
+        return self._operator(arguments, folder, gpus if available else 0, access, **pool, **options)
 
     def create_workspace(self, form: Mapping[str, Param], **options: Any) -> BaseOperator:
         """A task that returns the run's ``{"workspace": folder}``."""
@@ -121,15 +138,15 @@ class ContainerRuntime(ABC):
         def arguments(context: Mapping[str, Any], jinja_env: Any) -> list[str]:
             return workspace_arguments(form, context, pinned=True)
 
-        return self.command(arguments, CHECKOUT, secrets=False, **options)
+        return self.command(arguments, CHECKOUT, **options)
 
     def remove_workspace(self, **options: Any) -> BaseOperator:
         """A task that removes it."""
-        return self.command(["workspace", "remove", "{{ run_id }}"], CHECKOUT, secrets=False, **options)
+        return self.command(["workspace", "remove", "{{ run_id }}"], CHECKOUT, **options)
 
     @abstractmethod
     def _operator(
-        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
+        self, arguments: Arguments, folder: str, gpus: int, access: Access, **options: Any
     ) -> BaseOperator: ...
 
 

@@ -1,7 +1,7 @@
 """The ``docker`` runtime: a container of the engine that ``DOCKER_HOST`` names for each task."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +17,18 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, Mount
 
 from wsol_dags.commands import AIRFLOW_RUN, KILLED, error_message, failure, last_object
-from wsol_dags.runtimes.containers import RAW, WORK, Arguments, ContainerRuntime, Settings, task_label
+from wsol_dags.runtimes.access import ONLINE, Access
+from wsol_dags.runtimes.containers import (
+    CACHE,
+    CHECKOUT,
+    NO_ACCOUNT,
+    RAW,
+    WORK,
+    Arguments,
+    ContainerRuntime,
+    Settings,
+    task_label,
+)
 from wsol_dags.runtimes.gpus import reserved_gpus
 
 #: Seconds between SIGTERM and SIGKILL of a cancelled task's container: Airflow kills the task itself after 5 s, and the
@@ -41,41 +52,46 @@ class DockerCommandOperator(DockerOperator):
     Args:
         settings: of all containers.
         gpus: how many the container gets.
+        access: what it may reach.
 
     Raises:
         AirflowException: the command ended with 75, or its container was killed; Airflow tries again.
         AirflowFailException: it ended with another code but 0, or the engine cannot give it a GPU.
     """
 
-    template_fields: Sequence[str] = (*DockerOperator.template_fields, "working_dir")
+    template_fields: Sequence[str] = (*DockerOperator.template_fields, "working_dir", "reach")
 
-    def __init__(self, *, settings: Settings, arguments: Arguments, folder: str, gpus: int, **kwargs: Any) -> None:
-        mounts = [Mount(WORK, settings.work)]
-        if settings.raw:
-            mounts.append(Mount(RAW, settings.raw, read_only=True))
+    def __init__(
+        self, *, settings: Settings, arguments: Arguments, folder: str, gpus: int, access: Access, **kwargs: Any
+    ) -> None:
         super().__init__(
             image=settings.image,
             command=cast("list[str]", arguments),
             entrypoint=["python", "-u", "-m", "pipeline"],
             working_dir=folder,
-            environment=dict(settings.environment),
-            network_mode=settings.network,
-            mounts=mounts,
+            environment={**settings.environment, **({} if access.identity else NO_ACCOUNT)},
+            network_mode="none",
+            mounts=list(_mounts(settings, access)),
             shm_size=settings.shm_size * 2**20,
+            mem_limit=settings.memory * 2**20 or None,
             mount_tmp_dir=False,
             auto_remove="force",
             xcom_all=True,
             **kwargs,
         )
+        self.reach = access.reach
         self._settings = settings
         self._gpus = gpus
+        self._secrets = Path(settings.secrets) / access.identity if settings.secrets and access.identity else None
 
     @cached_property
     def hook(self) -> DockerHook:
         """The provider's, which hardens every container it makes."""
         hook = super().hook
         client = hook.api_client
-        client.create_host_config = partial(client.create_host_config, **HARDENING)
+        # No swap besides its memory: a task that needs more ends, and the machine stays as it is.
+        limits = {"pids_limit": self._settings.pids, "memswap_limit": self._settings.memory * 2**20 or None}
+        client.create_host_config = partial(client.create_host_config, **HARDENING, **limits)
         return hook
 
     def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override]
@@ -86,7 +102,9 @@ class DockerCommandOperator(DockerOperator):
         digest = hashlib.sha256(f"{self._settings.work} {label}".encode()).hexdigest()
         self.container_name = f"wsol-{context['ti'].task_id}-{digest[:12]}"
         self.environment = {**self.environment, AIRFLOW_RUN: context["run_id"]}
-        self._private_environment = read_secrets(self._settings.secrets)
+        self._private_environment = read_secrets(self._secrets)
+        if self.reach == ONLINE:
+            self.network_mode = self._settings.network
         self._remove_left_over()
         with reserved_gpus(self._gpus, self._settings.gpus) as numbers:
             if numbers:
@@ -130,15 +148,26 @@ class DockerCommandOperator(DockerOperator):
 class DockerRuntime(ContainerRuntime):
     """Tasks are containers of one Docker engine."""
 
-    def _operator(
-        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
-    ) -> BaseOperator:
-        return DockerCommandOperator(settings=settings, arguments=arguments, folder=folder, gpus=gpus, **options)
+    def _operator(self, arguments: Arguments, folder: str, gpus: int, access: Access, **options: Any) -> BaseOperator:
+        return DockerCommandOperator(
+            settings=self._settings, arguments=arguments, folder=folder, gpus=gpus, access=access, **options
+        )
 
 
-def read_secrets(folder: str) -> dict[str, str]:
+def _mounts(settings: Settings, access: Access) -> Iterator[Mount]:
+    """The volumes of a task: what it has no need to write it can read only."""
+    yield Mount(WORK, settings.work)
+    if settings.checkout:
+        yield Mount(CHECKOUT, settings.checkout, read_only=True)
+    if settings.cache:
+        yield Mount(CACHE, settings.cache, read_only=not access.cache)
+    if settings.raw:
+        yield Mount(RAW, settings.raw, read_only=True)
+
+
+def read_secrets(folder: Path | None) -> dict[str, str]:
     """Variables by name, each from a file of that name; masked in every log from now on."""
-    files = sorted(Path(folder).iterdir()) if folder else []
+    files = sorted(folder.iterdir()) if folder else []
     values = {file.name: file.read_text().strip() for file in files if file.is_file()}
     for value in values.values():
         mask_secret(value)

@@ -18,13 +18,16 @@ from kubernetes.client import CoreV1Api
 from kubernetes.client import models as k8s
 
 from wsol_dags.commands import AIRFLOW_RUN, KILLED, OUTCOME_FILE, failure, json_object, last_object
-from wsol_dags.runtimes.containers import RAW, WORK, Arguments, ContainerRuntime, Settings
+from wsol_dags.runtimes.access import Access
+from wsol_dags.runtimes.containers import CACHE, CHECKOUT, NO_ACCOUNT, RAW, WORK, Arguments, ContainerRuntime, Settings
 
 #: Seconds between SIGTERM and SIGKILL of a cancelled task's pod.
 GRACE = 8
 #: Kubernetes keeps what a container writes here as its termination message.
 TERMINATION_LOG = "/dev/termination-log"
 USER = 10001
+#: Says which of the policies in docker/kubernetes/network.yaml holds for a pod.
+NETWORK_LABEL = "wsol-network"
 #: Lines at the end of a pod's log among which the result is: a library may still warn after it.
 TAIL = 1000
 #: What a claim can be called: a subdomain name of RFC 1123.
@@ -63,6 +66,7 @@ class KubernetesCommandOperator(KubernetesPodOperator):
     Args:
         settings: of all pods.
         gpus: how many the pod gets.
+        access: what it may reach.
 
     Raises:
         AirflowException: the command ended with 75, its pod was killed or lost, or the log cannot be read; Airflow
@@ -70,7 +74,10 @@ class KubernetesCommandOperator(KubernetesPodOperator):
         AirflowFailException: it ended with another code but 0.
     """
 
-    def __init__(self, *, settings: Settings, arguments: Arguments, folder: str, gpus: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settings: Settings, arguments: Arguments, folder: str, gpus: int, access: Access, **kwargs: Any
+    ) -> None:
+        environment = {**settings.environment, **({} if access.identity else NO_ACCOUNT)}
         super().__init__(
             image=settings.image,
             namespace=settings.namespace,
@@ -79,11 +86,12 @@ class KubernetesCommandOperator(KubernetesPodOperator):
             # A pod has no working folder that could be a template.
             cmds=["env", f"--chdir={folder}", "python", "-u", "-m", "pipeline"],
             arguments=cast("list[str]", arguments),
-            env_vars={**settings.environment, AIRFLOW_RUN: "{{ run_id }}", OUTCOME_FILE: TERMINATION_LOG},
-            env_from=_secret(settings.secrets),
+            env_vars={**environment, AIRFLOW_RUN: "{{ run_id }}", OUTCOME_FILE: TERMINATION_LOG},
+            env_from=_secret(settings.secrets, access.identity),
+            labels={NETWORK_LABEL: access.reach},
             volumes=_volumes(settings),
-            volume_mounts=_volume_mounts(settings),
-            container_resources=k8s.V1ResourceRequirements(limits={"nvidia.com/gpu": str(gpus)} if gpus else None),
+            volume_mounts=_volume_mounts(settings, access),
+            container_resources=k8s.V1ResourceRequirements(limits=_limits(settings, gpus) or None),
             security_context=k8s.V1PodSecurityContext(
                 run_as_non_root=True,
                 run_as_user=USER,
@@ -140,10 +148,10 @@ class KubernetesRuntime(ContainerRuntime):
                     "one (RFC 1123: lower case letters, digits, '-' and '.')."
                 )
 
-    def _operator(
-        self, settings: Settings, arguments: Arguments, folder: str, gpus: int, **options: Any
-    ) -> BaseOperator:
-        return KubernetesCommandOperator(settings=settings, arguments=arguments, folder=folder, gpus=gpus, **options)
+    def _operator(self, arguments: Arguments, folder: str, gpus: int, access: Access, **options: Any) -> BaseOperator:
+        return KubernetesCommandOperator(
+            settings=self._settings, arguments=arguments, folder=folder, gpus=gpus, access=access, **options
+        )
 
 
 def terminated(pod: k8s.V1Pod | None, container: str) -> k8s.V1ContainerStateTerminated | None:
@@ -152,9 +160,17 @@ def terminated(pod: k8s.V1Pod | None, container: str) -> k8s.V1ContainerStateTer
     return next((status.state.terminated for status in statuses if status.name == container and status.state), None)
 
 
-def _secret(name: str) -> list[k8s.V1EnvFromSource]:
-    """Every entry of the Secret as a variable: Airflow itself never sees them."""
-    return [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=name))] if name else []
+def _limits(settings: Settings, gpus: int) -> dict[str, str]:
+    """Of processes and threads a pod has no limit of its own: the kubelet's ``podPidsLimit`` is that of a node."""
+    memory = {"memory": f"{settings.memory}Mi"} if settings.memory else {}
+    return memory | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
+
+
+def _secret(name: str, identity: str) -> list[k8s.V1EnvFromSource]:
+    """Every entry of the identity's Secret as a variable: Airflow itself never sees them."""
+    if not name or not identity:
+        return []
+    return [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=f"{name}-{identity}"))]
 
 
 def _volumes(settings: Settings) -> list[k8s.V1Volume]:
@@ -171,6 +187,14 @@ def _claim(name: str) -> k8s.V1PersistentVolumeClaimVolumeSource:
     return k8s.V1PersistentVolumeClaimVolumeSource(claim_name=name)
 
 
-def _volume_mounts(settings: Settings) -> list[k8s.V1VolumeMount]:
+def _volume_mounts(settings: Settings, access: Access) -> list[k8s.V1VolumeMount]:
+    """What a task has no need to write it can read only; checkout and cache are folders of the claim for work."""
     places = {"work": WORK, "shm": "/dev/shm", "tmp": "/tmp"} | ({"raw": RAW} if settings.raw else {})
-    return [k8s.V1VolumeMount(name=name, mount_path=path, read_only=name == "raw") for name, path in places.items()]
+    parts = {CHECKOUT: True, CACHE: not access.cache}
+    return [
+        *(k8s.V1VolumeMount(name=name, mount_path=path, read_only=name == "raw") for name, path in places.items()),
+        *(
+            k8s.V1VolumeMount(name="work", mount_path=path, sub_path=path.removeprefix(f"{WORK}/"), read_only=read_only)
+            for path, read_only in parts.items()
+        ),
+    ]

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from wsol_dags.commands import AIRFLOW_RUN, OUTCOME_FILE, STARTER, failure, json_object, workspace_arguments
 from wsol_dags.form import overrides, refuse_unknown_keys
+from wsol_dags.runtimes.access import NOTHING, Access
 
 #: Seconds a cancelled command has to end by itself: Airflow kills the task, but not its children, after 5 s.
 GRACE = 4.5
@@ -127,9 +128,9 @@ class ProcessRuntime:
         self.checkout = checkout
 
     def command(
-        self, arguments: Sequence[str], folder: str, gpus: int = 0, secrets: bool = True, **options: Any
+        self, arguments: Sequence[str], folder: str, gpus: int = 0, access: Access = NOTHING, **options: Any
     ) -> BaseOperator:
-        """A task that runs one command of the pipeline, in the environment of Airflow whatever ``secrets`` says.
+        """A task that runs one command of the pipeline, in the environment of Airflow whatever ``access`` says.
 
         The machine's GPUs are visible to every one; a stage that needs some is at work in one row of a sweep at a time.
         """

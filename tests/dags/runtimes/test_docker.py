@@ -2,13 +2,16 @@
 
 from types import SimpleNamespace
 
+import jinja2
 import pytest
 import requests
+from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from docker.errors import APIError, NotFound
 from docker.types import HostConfig
 from wsol_dags.runtimes import docker
+from wsol_dags.runtimes.access import NOTHING, Access
 from wsol_dags.runtimes.containers import Settings
 from wsol_dags.runtimes.docker import DockerRuntime
 from wsol_dags.stage_tasks import stage_tasks
@@ -67,16 +70,29 @@ class Engine:
             raise NotFound(message, response, message)
 
 
-def operator(monkeypatch, engine, gpus=0, arguments=("repro", "--single-item", "train"), **variables):
+def operator(monkeypatch, engine, gpus=0, access=NOTHING, **variables):
     monkeypatch.setattr(docker.DockerHook, "api_client", engine)
     settings = Settings.from_environment(VARIABLES | variables)
-    return DockerRuntime(settings).command(list(arguments), "/srv/wsol/w", gpus, task_id="train")
+    return DockerRuntime(settings).command(
+        ["repro", "--single-item", "train"], "/srv/wsol/w", gpus, access, task_id="train"
+    )
 
 
-def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
-    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_text("planted\n")
+TRAINING = Access("training")
+
+
+@pytest.fixture
+def secrets(tmp_path):
+    """A folder with those of each identity."""
+    for identity in ("training", "promotion", "publish"):
+        (tmp_path / identity).mkdir()
+        (tmp_path / identity / "MLFLOW_TRACKING_PASSWORD").write_text(f"planted for {identity}\n")
+    return str(tmp_path)
+
+
+def test_a_container_is_made_as_the_settings_say(monkeypatch, secrets):
     engine = Engine(["working", '{"stage": "train"}', "noise"])
-    task = operator(monkeypatch, engine, WSOL_SECRETS=str(tmp_path))
+    task = operator(monkeypatch, engine, access=TRAINING, WSOL_SECRETS=secrets, WSOL_MEMORY_MIB="64", WSOL_PIDS="99")
     assert task.execute(CONTEXT) == {"stage": "train"}
     made = engine.created
     assert made["image"] == "wsol/pipeline:1"
@@ -86,7 +102,7 @@ def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
     assert made["user"] is None, "the image's own, which is not root"
     assert made["environment"] == {
         "WSOL_STATE": "/srv/wsol/state", "MLFLOW_TRACKING_URI": "http://mlflow:5000", "WSOL_AIRFLOW_RUN": "run 1",
-        "MLFLOW_TRACKING_PASSWORD": "planted",
+        "MLFLOW_TRACKING_PASSWORD": "planted for training",
     }  # fmt: skip
     host = made["host_config"]
     assert host["ReadonlyRootfs"] is True
@@ -95,6 +111,7 @@ def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
     assert host["Tmpfs"] == {"/tmp": ""}
     assert host["NetworkMode"] == "tasks"
     assert host["ShmSize"] == 64 * 2**20
+    assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (64 * 2**20, 64 * 2**20, 99)
     assert [(m["Type"], m["Source"], m["Target"], m["ReadOnly"]) for m in host["Mounts"]] == [
         ("volume", "work", "/srv/wsol", False), ("volume", "raw", "/srv/raw", True),
     ]  # fmt: skip
@@ -102,41 +119,102 @@ def test_a_container_is_made_as_the_settings_say(monkeypatch, tmp_path):
     assert ("remove", "abc") in engine.calls
 
 
-def test_a_command_that_needs_no_secrets_gets_none(monkeypatch, tmp_path):
-    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_text("planted")
+def test_a_command_without_identity_has_no_network_no_secret_and_does_not_stream(monkeypatch, secrets):
     engine = Engine()
-    monkeypatch.setattr(docker.DockerHook, "api_client", engine)
-    settings = Settings.from_environment(VARIABLES | {"WSOL_SECRETS": str(tmp_path)})
-    DockerRuntime(settings).command(["check"], "/srv/wsol/w", secrets=False, task_id="train").execute(CONTEXT)
+    operator(monkeypatch, engine, WSOL_SECRETS=secrets).execute(CONTEXT)
     assert "planted" not in str(engine.created)
-    assert engine.created["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert engine.created["host_config"]["NetworkMode"] == "none"
+    assert engine.created["environment"]["WSOL_TRACKING"] == "off"
 
 
-def test_only_stages_that_speak_with_mlflow_get_secrets():
-    runtime = DockerRuntime(Settings.from_environment(VARIABLES | {"WSOL_SECRETS": "/run/wsol/tasks"}))
+@pytest.mark.parametrize("identity", ["training", "promotion", "publish"])
+def test_a_task_gets_the_secrets_of_its_identity_and_no_other(monkeypatch, secrets, identity):
+    engine = Engine()
+    operator(monkeypatch, engine, access=Access(identity), WSOL_SECRETS=secrets).execute(CONTEXT)
+    assert engine.created["environment"]["MLFLOW_TRACKING_PASSWORD"] == f"planted for {identity}"
+    assert str(engine.created).count("planted for") == 1
+    assert "WSOL_TRACKING" not in engine.created["environment"]
+
+
+def test_an_identity_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="identity is 'admin'; it must be one of training, promotion, publish"):
+        Access("admin")
+
+
+@pytest.mark.parametrize(("online", "network"), [("tasks", "tasks"), ("none", "none"), ("", "none"), ("host", "none")])
+def test_the_network_is_the_one_that_a_template_came_to(monkeypatch, online, network):
+    engine = Engine()
+    task = operator(monkeypatch, engine, access=Access(network="{{ x }}"))
+    assert "reach" in task.template_fields
+    task.reach = online
+    task.execute(CONTEXT)
+    assert engine.created["host_config"]["NetworkMode"] == network
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_checkout_and_raw_data_are_read_only_and_so_is_the_cache_for_who_writes_no_result(monkeypatch, writes):
+    engine = Engine()
+    settings = {"WSOL_CHECKOUT": "checkout", "WSOL_CACHE": "cache"}
+    operator(monkeypatch, engine, access=Access(cache=writes), **settings).execute(CONTEXT)
+    assert {m["Target"]: m["ReadOnly"] for m in engine.created["host_config"]["Mounts"]} == {
+        "/srv/wsol": False, "/srv/wsol/checkout": True, "/srv/wsol/cache": not writes, "/srv/raw": True,
+    }  # fmt: skip
+
+
+def test_tasks_reach_what_they_need():
+    """Of the stages only the one that records has an account; the training reaches out where weights are fetched."""
+    own = {"WSOL_SECRETS": "/run/wsol/tasks", "WSOL_CACHE": "cache"}
+    runtime = DockerRuntime(Settings.from_environment(VARIABLES | own))
     with DAG("d", schedule=None) as dag:
-        stage_tasks(runtime, ROOT, "w")
+        stage_tasks(runtime, ROOT, "made")
         runtime.create_workspace({}, task_id="create")
         runtime.remove_workspace(task_id="remove")
-    assert {task.task_id for task in dag.tasks if task._settings.secrets} == {"train", "track"}
+    reach = {task.task_id: task.reach for task in dag.tasks}
+    template = reach.pop("train")
+    assert {task for task, network in reach.items() if network != "none"} == {"track"}
+    assert reach["track"] == "tasks"
+    for made, network in ({"fetches_weights": True}, "tasks"), ({"fetches_weights": False}, "none"), ({}, "none"):
+        assert jinja2.Environment().from_string(template).render(made=made) == network
+    assert {task.task_id: str(task._secrets) for task in dag.tasks if task._secrets} == {
+        "track": "/run/wsol/tasks/training"
+    }
+    writers = {
+        task.task_id
+        for task in dag.tasks
+        if any(m["Target"] == "/srv/wsol/cache" and not m["ReadOnly"] for m in task.mounts)
+    }
+    assert writers == {task.task_id for task in dag.tasks} - {"create", "remove", "check"}
 
 
-def test_nothing_secret_is_in_a_template_field(monkeypatch, tmp_path):
-    (tmp_path / "TOKEN").write_text("planted")
-    task = operator(monkeypatch, Engine(), WSOL_SECRETS=str(tmp_path))
+@pytest.mark.parametrize("dag_file", ["wsol_retrain", "wsol_sweep"])
+def test_only_the_promotion_registers_models_and_only_publishing_has_the_keys_of_the_remote(monkeypatch, dag_file):
+    for name, value in (VARIABLES | {"WSOL_SECRETS": "/s", "WSOL_RUNTIME": "docker"}).items():
+        monkeypatch.setenv(name, value)
+    (dag,) = DagBag(str(ROOT / f"dags/{dag_file}.py")).dags.values()
+    found = {task.task_id: task._secrets.name for task in dag.tasks if getattr(task, "_secrets", None)}
+    assert (
+        found
+        == {
+            "wsol_retrain": {"track": "training", "judge": "promotion", "promote": "promotion", "publish": "publish"},
+            "wsol_sweep": dict.fromkeys(("open", "row.track", "row.add", "close"), "training"),
+        }[dag_file]
+    )
+
+
+def test_nothing_secret_is_in_a_template_field(monkeypatch, secrets):
+    task = operator(monkeypatch, Engine(), access=TRAINING, WSOL_SECRETS=secrets)
     task.execute(CONTEXT)
     assert "planted" not in str([getattr(task, name) for name in task.template_fields])
 
 
-def test_airflow_masks_every_secret_before_the_container_can_print_it(monkeypatch, tmp_path):
-    (tmp_path / "TOKEN").write_text("planted\n")
+def test_airflow_masks_every_secret_before_the_container_can_print_it(monkeypatch, secrets):
     masked, engine = [], Engine()
     monkeypatch.setattr(docker, "mask_secret", masked.append)
     monkeypatch.setattr(
         engine, "create_container", lambda **_: pytest.fail("not masked yet") if not masked else {"Id": "abc"}
     )
-    operator(monkeypatch, engine, WSOL_SECRETS=str(tmp_path)).execute(CONTEXT)
-    assert masked == ["planted"]
+    operator(monkeypatch, engine, access=TRAINING, WSOL_SECRETS=secrets).execute(CONTEXT)
+    assert masked == ["planted for training"]
 
 
 @pytest.mark.parametrize("value", ["1g", "-1", ""])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils import pod_manager
 from airflow.sdk import DAG
@@ -18,22 +19,25 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.sdk.execution_time import task_runner
 from kubernetes import client
 from kubernetes.client import models as k8s
+from wsol_dags.runtimes.access import NOTHING, Access
 from wsol_dags.runtimes.containers import Settings
 from wsol_dags.runtimes.kubernetes import KubernetesRuntime
+
+from tests.project import ROOT
 
 VARIABLES = {"WSOL_IMAGE": "registry/wsol/pipeline:1", "WSOL_WORK": "wsol-work", "WSOL_RAW": "wsol-raw",
              "WSOL_SECRETS": "wsol-tasks", "WSOL_NAMESPACE": "ml", "WSOL_GPUS": "8",
              "WSOL_TASK_MLFLOW_TRACKING_URI": "http://mlflow:5000"}  # fmt: skip
 
 
-def operator(gpus=0, **variables):
+def operator(gpus=0, access=NOTHING, **variables):
     settings = Settings.from_environment(VARIABLES | variables)
     arguments = ["repro", "--single-item", "train"]
-    return KubernetesRuntime(settings).command(arguments, "/srv/wsol/w", gpus, task_id="train")
+    return KubernetesRuntime(settings).command(arguments, "/srv/wsol/w", gpus, access, task_id="train")
 
 
-def pod(gpus=0, **variables):
-    return operator(gpus, **variables).build_pod_request_obj(dry_run=True)
+def pod(gpus=0, access=NOTHING, **variables):
+    return operator(gpus, access, **variables).build_pod_request_obj(dry_run=True)
 
 
 def as_json(made):
@@ -105,10 +109,22 @@ def test_volumes_are_claims_and_memory_and_a_place_for_temporary_files():
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1024Mi"}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    mounts = {m["name"]: (m["mountPath"], m["readOnly"]) for m in spec["containers"][0]["volumeMounts"]}
+    mounts = {m["mountPath"]: (m["name"], m["readOnly"]) for m in spec["containers"][0]["volumeMounts"]}
     assert mounts == {
-        "work": ("/srv/wsol", False), "raw": ("/srv/raw", True), "shm": ("/dev/shm", False), "tmp": ("/tmp", False),
+        "/srv/wsol": ("work", False), "/srv/raw": ("raw", True), "/dev/shm": ("shm", False), "/tmp": ("tmp", False),
+        "/srv/wsol/checkout": ("work", True), "/srv/wsol/cache": ("work", True),
     }  # fmt: skip
+
+
+def test_only_who_writes_results_may_write_the_cache():
+    (container,) = as_json(pod(access=Access(cache=True)))["spec"]["containers"]
+    parts = {m["subPath"]: (m["mountPath"], m["readOnly"]) for m in container["volumeMounts"] if "subPath" in m}
+    assert parts == {"checkout": ("/srv/wsol/checkout", True), "cache": ("/srv/wsol/cache", False)}
+
+
+def test_memory_has_the_limit_of_the_settings():
+    (container,) = as_json(pod(1, WSOL_MEMORY_MIB="2048"))["spec"]["containers"]
+    assert container["resources"] == {"limits": {"memory": "2048Mi", "nvidia.com/gpu": "1"}}
 
 
 def test_without_raw_data_there_is_no_claim_for_it():
@@ -134,7 +150,7 @@ def test_what_a_claim_can_be_called_is_taken(name):
 
 
 def test_nothing_runs_as_root_and_secrets_never_pass_through_airflow():
-    spec = as_json(pod())["spec"]
+    spec = as_json(pod(access=Access("promotion")))["spec"]
     (container,) = spec["containers"]
     assert spec["securityContext"] == {
         "runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001,
@@ -144,15 +160,38 @@ def test_nothing_runs_as_root_and_secrets_never_pass_through_airflow():
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
-    assert container["envFrom"] == [{"secretRef": {"name": "wsol-tasks"}}]
+    assert container["envFrom"] == [{"secretRef": {"name": "wsol-tasks-promotion"}}]
     names = {entry["name"] for entry in container["env"]}
     assert names == {"WSOL_STATE", "MLFLOW_TRACKING_URI", "WSOL_AIRFLOW_RUN", "WSOL_OUTCOME_FILE"}
 
 
-def test_a_command_that_needs_no_secrets_gets_none():
-    task = KubernetesRuntime(Settings.from_environment(VARIABLES)).command(["check"], "/w", secrets=False, task_id="a")
-    (container,) = as_json(task.build_pod_request_obj(dry_run=True))["spec"]["containers"]
+def test_a_command_without_identity_has_no_secret_and_does_not_stream():
+    (container,) = as_json(pod())["spec"]["containers"]
     assert not container.get("envFrom")
+    assert {"name": "WSOL_TRACKING", "value": "off"} in container["env"]
+
+
+POLICIES = list(yaml.safe_load_all((ROOT / "docker/kubernetes/network.yaml").read_text()))
+
+
+@pytest.mark.parametrize("access", [NOTHING, Access("training"), Access("promotion"), Access("publish")])
+def test_exactly_one_network_policy_holds_for_a_pod(access):
+    labels = as_json(pod(access=access))["metadata"]["labels"]
+    (policy,) = [p for p in POLICIES if p["spec"]["podSelector"]["matchLabels"].items() <= labels.items()]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"], "nobody reaches a task"
+    assert ("egress" in policy["spec"]) == bool(access.identity)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy["metadata"]["name"])
+def test_the_network_policies_are_valid_by_the_schema_of_the_api(policy):
+    check(policy, "V1NetworkPolicy")
+
+
+def test_the_label_of_a_training_is_a_template():
+    task = operator(access=Access(network="{{ 'tasks' if x else 'none' }}"))
+    assert "labels" in task.template_fields
+    assert task.labels["wsol-network"] == "{{ 'tasks' if x else 'none' }}"
 
 
 class Cluster(ThreadingHTTPServer):
