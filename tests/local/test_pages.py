@@ -1,5 +1,6 @@
 """The pages: ports, the life of their processes, and a run triggered through Airflow's REST API."""
 
+import json
 import os
 import shutil
 import signal
@@ -96,6 +97,11 @@ def listening_addresses(process):
     return {c.laddr.ip for p in tree for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
 
 
+def arguments(process):
+    """Of a process and all below it: every account of the machine sees them."""
+    return "\n".join(" ".join(each.cmdline()) for each in [process, *process.children(recursive=True)])
+
+
 @contextmanager
 def pages(project, ended_by=signal.SIGTERM):
     """The pages of a project, as their process, their addresses and Airflow's API; ended behind the block."""
@@ -138,6 +144,8 @@ def test_a_run_triggered_on_the_page_takes_its_overrides(project):
     text = (project / "params.yaml").read_text()
     with pages(project) as (process, api):
         assert listening_addresses(psutil.Process(process.pid)) == {"127.0.0.1"}
+        (password,) = json.loads((project / ".wsol/airflow/passwords.json").read_text()).values()
+        assert password not in arguments(psutil.Process(process.pid))
         assert api("GET", "/api/v2/importErrors")["total_entries"] == 0
         path = trigger(api, {"train.lambda": 0.05, "localize.threshold": "0.3"})
         assert finished(api, path) == "success"

@@ -151,6 +151,21 @@ def test_the_network_is_the_one_that_a_template_came_to(monkeypatch, online, net
     assert engine.created["host_config"]["NetworkMode"] == network
 
 
+@pytest.mark.parametrize(("fetches", "network"), [(True, "tasks"), (False, "none")])
+def test_a_training_has_the_network_where_its_workspace_says_that_it_fetches_weights(monkeypatch, fetches, network):
+    engine = Engine()
+    monkeypatch.setattr(docker.DockerHook, "api_client", engine)
+    with DAG("d", schedule=None) as dag:
+        stage_tasks(DockerRuntime(Settings.from_environment(VARIABLES)), ROOT, "ti.xcom_pull(task_ids='workspace')")
+    task = dag.get_task("train")
+    made = {"workspace": "/srv/wsol/w", "fetches_weights": fetches}
+    task.render_template_fields({"ti": SimpleNamespace(xcom_pull=lambda task_ids: made)})
+    task.execute(CONTEXT)
+    assert engine.created["host_config"]["NetworkMode"] == network
+    assert engine.created["working_dir"] == "/srv/wsol/w"
+    assert engine.created["environment"]["WSOL_TRACKING"] == "off"
+
+
 @pytest.mark.parametrize("writes", [True, False])
 def test_checkout_and_raw_data_are_read_only_and_so_is_the_cache_for_who_writes_no_result(monkeypatch, writes):
     engine = Engine()
