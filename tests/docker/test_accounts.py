@@ -89,8 +89,13 @@ def sign_in(server, secrets):
 
 
 @pytest.fixture(scope="module")
-def made(sign_in):
-    """A run that the training role made with its model, and the model that the promotion role made of it."""
+def made(sign_in, server):
+    """A run that the training role made with its model, and the model that the promotion role made of it.
+
+    Its ``accounts`` are the client of who has signed in.
+    """
+    from mlflow.server import get_app_client
+
     training = sign_in("training")
     run = training.create_run(training.create_experiment("wsol"))
     training.log_text(run.info.run_id, "weights", "model/model.pt")
@@ -98,7 +103,10 @@ def made(sign_in):
     promotion.create_registered_model("wsol")
     promotion.create_model_version("wsol", f"{run.info.artifact_uri}/model", run.info.run_id)
     promotion.set_registered_model_alias("wsol", "champion", "1")
-    return SimpleNamespace(run=run.info.run_id, experiment=run.info.experiment_id, source=run.info.artifact_uri)
+    return SimpleNamespace(
+        run=run.info.run_id, experiment=run.info.experiment_id, source=run.info.artifact_uri,
+        accounts=get_app_client("basic-auth", tracking_uri=server),
+    )  # fmt: skip
 
 
 def allowed(call):
@@ -129,10 +137,10 @@ DEEDS = {
     "mark a version": lambda c, m: c.set_model_version_tag("wsol", "1", "look", "1"),
     "say which is champion": lambda c, m: c.set_registered_model_alias("wsol", "champion", "1"),
     "take it back": lambda c, m: c.delete_registered_model_alias("wsol", "challenger"),
-    "make an account": lambda c, m: _accounts().create_user("mallory", "mallory-mallory"),
-    "become administrator": lambda c, m: _accounts().update_user_admin(os.environ["MLFLOW_TRACKING_USERNAME"], True),
-    "take another's account": lambda c, m: _accounts().update_user_password("admin", "mallory-mallory"),
-    "widen its role": lambda c, m: _accounts().add_role_permission(1, "registered_model", "*", "MANAGE"),
+    "make an account": lambda c, m: m.accounts.create_user("mallory", "mallory-mallory"),
+    "become administrator": lambda c, m: m.accounts.update_user_admin(os.environ["MLFLOW_TRACKING_USERNAME"], True),
+    "take another's account": lambda c, m: m.accounts.update_user_password("admin", "mallory-mallory"),
+    "widen its role": lambda c, m: m.accounts.add_role_permission(1, "registered_model", "*", "MANAGE"),
 }  # fmt: skip
 READING = {"read the run", "read its artifact", "find the runs"}
 MAY = {
@@ -145,15 +153,8 @@ MAY = {
 }  # fmt: skip
 
 
-def _accounts():
-    from mlflow.server import get_app_client
-
-    return get_app_client("basic-auth", tracking_uri=os.environ["ADDRESS"])
-
-
 @pytest.mark.parametrize("role", MAY)
-def test_each_role_may_do_its_own_and_no_more(sign_in, made, server, role, monkeypatch):
-    monkeypatch.setenv("ADDRESS", server)
+def test_each_role_may_do_its_own_and_no_more(sign_in, made, role):
     sign_in("promotion").set_registered_model_alias("wsol", "challenger", "1")
     client = sign_in(role)
     done = {name for name, deed in DEEDS.items() if _works(name, deed, client, made)}
@@ -167,12 +168,11 @@ def _works(name, deed, client, made):
         return False  # what may not be seen is not found
 
 
-def test_a_second_start_changes_nothing_but_what_differs(sign_in, made, server, secrets, tmp_path):
+def test_a_second_start_changes_nothing_but_what_differs(sign_in, made, secrets):
     import make_accounts
-    from mlflow.server import get_app_client
 
     sign_in("admin")
-    accounts = get_app_client("basic-auth", tracking_uri=server)
+    accounts = made.accounts
     (role,) = [role for role in accounts.list_roles("default") if role.name == "reviewer"]
     before = accounts.list_role_permissions(role.id)
     accounts.add_role_permission(role.id, "run", "*", "EDIT")
