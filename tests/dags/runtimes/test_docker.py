@@ -166,6 +166,17 @@ def test_a_training_has_the_network_where_its_workspace_says_that_it_fetches_wei
     assert engine.created["environment"]["WSOL_TRACKING"] == "off"
 
 
+def test_a_training_with_an_identity_reaches_mlflow_and_streams(tmp_path):
+    stages = (ROOT / "dvc.yaml").read_text()
+    assert "fetches_weights: true" in stages
+    (tmp_path / "dvc.yaml").write_text(stages.replace("fetches_weights: true", "identity: training"))
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    with DAG("d", schedule=None) as dag:
+        stage_tasks(DockerRuntime(Settings.from_environment(VARIABLES)), tmp_path, "made")
+    assert dag.get_task("train").reach == "tasks"
+    assert "WSOL_TRACKING" not in dag.get_task("train").environment
+
+
 @pytest.mark.parametrize("writes", [True, False])
 def test_checkout_and_raw_data_are_read_only_and_so_is_the_cache_for_who_writes_no_result(monkeypatch, writes):
     engine = Engine()
