@@ -14,12 +14,19 @@ DASHES = ("", "7 4", "2 3", "10 3 2 3")
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its name, an SVG path, and its look, by position in :data:`COLOURS` and :data:`DASHES`."""
+    """A line of a chart.
+
+    Attributes:
+        path: of SVG.
+        colour, dash: its look, by position in :data:`COLOURS` and :data:`DASHES`.
+        mark: place of an upright mark across, None where it has none.
+    """
 
     name: str
     path: str
     colour: str
     dash: str
+    mark: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ def line_chart(
     ylabel: str,
     xrange: tuple[float, float] | None = None,
     yrange: tuple[float, float] | None = None,
+    marks: Mapping[str, float | None] | None = None,
 ) -> Chart:
     """A chart of lines.
 
@@ -54,14 +62,16 @@ def line_chart(
         title: what it shows, for those who cannot see it.
         lines: by name: x, y, position of the colour, position of the dash; values that are no numbers are left out.
         xrange, yrange: of the axes; those of the values if not given.
+        marks: by line, where on the horizontal axis it has an upright mark.
     """
     xs = [v for line in lines.values() for v in line[0] if math.isfinite(v)]
     ys = [v for line in lines.values() for v in line[1] if math.isfinite(v)]
     x, y = xrange or _range(xs), yrange or _range(ys)
+    places = {name: _place(mark, x, LEFT, RIGHT) for name, mark in (marks or {}).items() if mark is not None}
     return Chart(
         key,
         title,
-        [Line(name, _path(line[0], line[1], x, y), COLOURS[line[2] % 4], DASHES[line[3] % 4])
+        [Line(name, _path(line[0], line[1], x, y), COLOURS[line[2] % 4], DASHES[line[3] % 4], places.get(name))
          for name, line in lines.items()],
         [(_place(value, x, LEFT, RIGHT), text) for value, text in _ticks(*x)],
         [(_place(value, y, BOTTOM, TOP), text) for value, text in _ticks(*y)],

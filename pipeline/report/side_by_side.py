@@ -68,8 +68,9 @@ def curves(contestants: Sequence[Contestant], split: str) -> list[Chart]:
                 shown = one.curve[one.curve["threshold"].isin(tried)]
                 lines[one.name] = (shown["threshold"].tolist(), shown[column].tolist(), i, i // 4 + i)
         criterion = int(column.rpartition("iou")[2]) / 100
-        title = f"GT-known localization on {split} at IoU ≥ {criterion:g} against threshold"
-        charts.append(line_chart(column, title, lines, "threshold τ", "GT-known, %", (0, 1), (0, 100)))
+        title = f"GT-known localization on {split} at IoU ≥ {criterion:g} against threshold; upright, the τ in use"
+        marks = {one.name: one.threshold for one in contestants}
+        charts.append(line_chart(column, title, lines, "threshold τ", "GT-known, %", (0, 1), (0, 100), marks))
     return charts
 
 

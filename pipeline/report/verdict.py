@@ -120,7 +120,8 @@ def _what_fails(kinds: Breakdown) -> Iterator[Sentence]:
     if failed:
         most = max(failed, key=lambda bar: bar.images)
         total = sum(bar.images for bar in failed)
-        yield Sentence(f"Of {total:,} images that fail, {most.images:,} are of the kind “{most.label}”.")
+        share = "all" if most.images == total else f"{most.images:,}"
+        yield Sentence(f"Of {total:,} images that fail, {share} are of the kind “{most.label}”.")
 
 
 def against_earlier(scored: pd.DataFrame, earlier: Earlier) -> Iterator[Sentence]:

@@ -81,7 +81,7 @@ def _content(inputs: Inputs, params: Params) -> Content:
         deltas=deltas,
         verdict=list(sentences(metrics, facts, groups, SPLIT)),
         earlier=list(against_earlier(facts, earlier)) if earlier else [],
-        changes=changes(settings, inputs.made_from, tau, training.commit, earlier) if earlier else [],
+        changes=changes(inputs.settings(), inputs.made_from, tau, training.commit, earlier) if earlier else [],
         note=not_measured(SPLIT, metrics[SPLIT]),
         numbers={split: accuracies(metrics[split], deltas) for split in _scored_splits(metrics)},
         images={split: int(metrics[split]["images"]) for split in _scored_splits(metrics)},

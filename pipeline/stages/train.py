@@ -7,7 +7,6 @@ starts itself as one process for each; on several machines start it by `torchrun
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -49,6 +48,7 @@ class _Training:
     history: list[dict[str, float]]
     network: Localizer
     selected_epoch: int
+    finished: str
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _train(params: Params, dataset: Dataset, key: str, live: LiveRun) -> list[_T
 
 
 def _fit(trainer: Trainer, train: LabelledImages, val: LabelledImages) -> _Training:
-    return _Training(trainer.fit(train, val), trainer.trained(), trainer.selected_epoch)
+    return _Training(trainer.fit(train, val), trainer.trained(), trainer.selected_epoch, trainer.checkpoint.saved_at())
 
 
 def _log(live: LiveRun, done: int, row: dict[str, float]) -> None:
@@ -115,7 +115,7 @@ def _write(trainings: list[_Training], params: Params, classes: int, key: str, i
         "selected_epoch": trainings[0].selected_epoch,
         "weights": _weights(params.train),
         "commit": source_commit(Path(), "pipeline", "dvc.yaml"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": trainings[-1].finished,
     }
     history = pd.DataFrame(rows)[list(COLUMNS)].assign(epoch=range(1, len(rows) + 1))
     with replacing_files(MODELS) as folder:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ class Checkpoint:
             self.path.unlink()
             return None
         return state
+
+    def saved_at(self) -> str:
+        """When the last state was saved, in UTC to the second; empty where none was, as in other processes."""
+        if not self.path.is_file():
+            return ""
+        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC).isoformat(timespec="seconds")
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state in one step."""

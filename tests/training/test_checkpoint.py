@@ -1,5 +1,6 @@
 """What a training's checkpoint belongs to."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from pipeline.files import LABELLED
 from pipeline.params import load_params
-from pipeline.training.checkpoint import train_key
+from pipeline.training.checkpoint import Checkpoint, train_key
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,3 +43,13 @@ def test_the_code_that_trains_belongs_to_it(code, file):
     key = train_key(load_params())
     append(code / file)
     assert train_key(load_params()) != key
+
+
+def test_a_checkpoint_that_is_read_keeps_the_time_it_was_saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSOL_STATE", str(tmp_path))
+    checkpoint = Checkpoint("k")
+    assert checkpoint.saved_at() == ""
+    checkpoint.save({"epoch": 1})
+    os.utime(checkpoint.path, (0, 86400.7))
+    assert checkpoint.load() == {"epoch": 1}
+    assert checkpoint.saved_at() == "1970-01-02T00:00:00+00:00"
