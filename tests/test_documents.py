@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from pipeline.cli import STAGES
+from pipeline.commands.stages import STAGES
 from pipeline.params import load_params
 from pipeline.params_reference import COMMAND, PAGE_FILE, SCHEMA_FILE, files
 

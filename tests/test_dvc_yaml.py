@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline import records
-from pipeline.cli import STAGES
+from pipeline.commands.stages import STAGES
 from pipeline.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ def test_report_depends_on_its_templates_and_on_the_result_before():
 
 
 def test_one_stage_one_module_one_command():
-    assert tuple(DVC) == STAGES
+    assert list(DVC) == list(STAGES)
     for name, stage in DVC.items():
         assert stage["cmd"] == f"python -m pipeline {name}"
         assert (ROOT / f"pipeline/stages/{name}.py").is_file()

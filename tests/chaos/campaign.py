@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from pipeline.cli import STAGES
+from pipeline.commands.stages import STAGES
 from pipeline.system.locks import is_held
 from tests.processes import wait_for
 from tests.project import environment, make_project

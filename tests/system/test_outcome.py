@@ -26,7 +26,7 @@ def train():
             raise DataError("image a.jpg is damaged")
         sum_over_processes(torch.ones(1))
 
-cli.app = lambda **_: train()
+cli.run_command_line = train
 cli.main()
 """
 
@@ -126,7 +126,7 @@ def work(**_):
             time.sleep(0.05)
         Path(sys.argv[1], "tidied").touch()
 
-cli.app = work
+cli.run_command_line = work
 cli.main()
 """
 
