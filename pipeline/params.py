@@ -484,6 +484,30 @@ class Params(_Group):
                 raise ValueError(f"promote: {metric} is not measured, as evaluate.iou is {self.evaluate.iou}")
         return self
 
+    def refuse_several_labels(self) -> None:
+        """Refuse what makes no sense where an image may have several labels.
+
+        Raises:
+            ParamsError: with all of it and the reasons.
+        """
+        asked = [self.promote.metric, *self.promote.guards]
+        of_one = [metric for metric in asked if metric.startswith(("gate.top", "gate.cls_top"))]
+        reasons = {
+            "train.head: acol hides what it finds of the one true class from its second branch; of several it would "
+            "hide other objects": self.train.head == "acol",
+            "train.erasing: ae erases the region of the one true class; of several it would erase other "
+            "objects": self.train.erasing == "ae",
+            "extract_cams.method: ddt knows no classes: all classes of an image would have the same "
+            "map": self.extract_cams.method == "ddt",
+            f"promote: {', '.join(of_one)} is about the one class of an image; name gate.gt_known_iou50, "
+            "gate.gt_known_iou30 or gate.mean_iou": bool(of_one),
+        }
+        if found := [f"  {reason}." for reason, refused in reasons.items() if refused]:
+            raise ParamsError(
+                f"prepare.dataset {self.prepare.dataset} has images with several labels, and these settings are for "
+                "one:\n" + "\n".join(found) + "\nNothing was run or changed."
+            )
+
     def flat(self) -> dict[str, Any]:
         """Every value under its dotted key, such as ``train.lambda``."""
         return dict(flatten(self.model_dump(by_alias=True)))

@@ -19,7 +19,7 @@ HISTORY = MODELS / "history.csv"
 def read_metrics(inputs: Inputs, folder: Path = METRICS) -> dict[str, Any]:
     """``metrics.json`` of a result; UserError where it is missing, damaged or of another run, as for all here."""
     metrics: Metrics = read_json(folder / "metrics.json", Metrics, inputs.read)
-    return metrics.model_dump()
+    return metrics.model_dump(exclude_none=True)
 
 
 def read_threshold_curve(inputs: Inputs, folder: Path = METRICS) -> "pd.DataFrame":

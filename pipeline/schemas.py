@@ -26,6 +26,7 @@ class MaskValueFacts(Facts):
 
     objects: list[int] = Field(default_factory=list)
     ignored: list[int] = Field(default_factory=list)
+    classes: list[int] = Field(default_factory=list)
 
 
 class DatasetFacts(Facts):
@@ -38,6 +39,7 @@ class DatasetFacts(Facts):
     equal_images: dict[str, Any] = Field(default_factory=dict)
     upright: bool = False
     mask_values: MaskValueFacts = Field(default_factory=MaskValueFacts)
+    several_labels: bool = False
 
 
 class Threshold(Facts):
@@ -46,6 +48,8 @@ class Threshold(Facts):
     threshold: float = Field(ge=0, lt=1)
     threshold_source: Literal["val", "paper", "fixed"]
     threshold_images: int = Field(default=0, ge=0)
+    #: Of the masks of labels, where images may have several.
+    mask_threshold: float | None = Field(default=None, ge=0, lt=1)
 
 
 def origin(facts: Mapping[str, Any]) -> str:
@@ -91,6 +95,8 @@ MANIFEST: Mapping[str, Kind] = {
     "image_id": "text", "path": "text", "split": "text", "labels": "integers", "width": "integer", "height": "integer",
     "boxes": "boxes", "masks": "texts", "ignore_mask": "text?", "part_mask": "text?",
 }  # fmt: skip
+#: What it has besides where an image may have several labels.
+OF_SEVERAL: Mapping[str, Kind] = {"box_labels": "integers", "uncertain": "integers"}
 PREDICTIONS: Mapping[str, Kind] = {
     "image_id": "text", "split": "text", "predicted": "text", "score": "number", "box": "numbers",
 }  # fmt: skip
@@ -188,10 +194,21 @@ def check_numbers(table: "pd.DataFrame", columns: tuple[str, ...]) -> "pd.DataFr
     return table
 
 
-#: Arrays of a shard: the kinds of their type, and their shape after the first axis, which they share; None: any length.
-Arrays = Mapping[str, tuple[str, tuple[int | None, ...]]]
+#: Arrays of a shard: the kinds of their type, and their shape after the first axis; None: any length. They share their
+#: first axis, the images; that of arrays whose shape begins with "counts" holds as many rows of each image as
+#: ``counts`` says.
+Arrays = Mapping[str, tuple[str, tuple[int | str | None, ...]]]
 CAM_SHARD: Arrays = {
     "image_ids": ("U", ()), "classes": ("iu", (2,)), "maps": ("f", (2, None, None)), "logits": ("f", (None,)),
+}  # fmt: skip
+#: Where an image may have several labels: a map for each class that it shows or is taken to show.
+CLASS_CAM_SHARD: Arrays = {
+    "image_ids": ("U", ()), "counts": ("iu", ()), "classes": ("iu", ("counts",)), "logits": ("f", (None,)),
+    "maps": ("f", ("counts", None, None)),
+}  # fmt: skip
+CLASS_BOX_SHARD: Arrays = {
+    "image_ids": ("U", ()), "counts": ("iu", ()), "classes": ("iu", ("counts",)),
+    "boxes": ("i", ("counts", LEVELS, 4)), "standards": ("iuf", ("counts",)),
 }  # fmt: skip
 BOX_SHARD: Arrays = {"image_ids": ("U", ()), "boxes": ("i", (LEVELS, 4)), "standards": ("iuf", ())}
 
@@ -206,7 +223,8 @@ def check_arrays(shard: Mapping[str, NDArray[Any]], arrays: Arrays) -> None:
         if name not in shard:
             raise ValueError(f"it has no array {name}")
         array = shard[name]
-        expected = (len(shard["image_ids"]) if shard["image_ids"].ndim else 0, *shape)
+        images = len(shard["image_ids"]) if shard["image_ids"].ndim else 0
+        expected = (int(shard["counts"].sum()), *shape[1:]) if "counts" in shape else (images, *shape)
         fits = array.ndim == len(expected) and all(e in (None, n) for e, n in zip(expected, array.shape, strict=True))
         if array.dtype.kind not in kinds or not fits:
             raise ValueError(f"array {name} is {array.dtype} of shape {array.shape}")

@@ -14,7 +14,7 @@ from pipeline import console
 from pipeline.data.frames import View, alike
 from pipeline.data.images import decode, read_file
 from pipeline.data.manifest import SPLITS
-from pipeline.data.mask_files import extent, split_values
+from pipeline.data.mask_files import class_values, extent, split_values
 from pipeline.data.masks import Masks, MaskValues
 from pipeline.data.names import path_flaw, shown, similar
 from pipeline.data.orientation import UPRIGHT, orientation
@@ -32,6 +32,7 @@ class Inspected:
 
     Attributes:
         boxes: ``xyxy`` in pixels of the image.
+        box_labels: the class of each, where images have several.
         digest: of its file, its masks and its boxes, which are what a result is scored against.
         content: of its file alone.
     """
@@ -42,6 +43,7 @@ class Inspected:
     boxes: tuple[Box, ...]
     digest: str
     content: str
+    box_labels: tuple[int, ...] = ()
 
 
 def inspect_images(source: Source, *, strict: bool = True) -> tuple[list[Inspected], list[Problem]]:
@@ -88,12 +90,12 @@ def _try_inspect(source: Source, sample: Sample) -> tuple[Inspected | None, list
     digest = hashlib.sha256(data)
     content = digest.hexdigest()
     sample, extent_of_masks, flaws = _with_masks(source, sample, view, digest)
-    boxes, wrong = _checked_boxes(source.root, sample, view)
+    boxes, box_labels, wrong = _checked_boxes(source.root, sample, view)
     if source.boxes_from_masks and not sample.boxes and extent_of_masks:
         boxes = [extent_of_masks]
-    for box in boxes:
-        digest.update(repr(box).encode())
-    return Inspected(sample, *view.size, tuple(boxes), digest.hexdigest(), content), flaws + wrong
+    for part in (*boxes, *box_labels):
+        digest.update(repr(part).encode())
+    return Inspected(sample, *view.size, tuple(boxes), digest.hexdigest(), content, tuple(box_labels)), flaws + wrong
 
 
 def _read(root: Path, path: str) -> bytes:
@@ -111,6 +113,8 @@ def _with_masks(
         values = source.mask_values if path in sample.masks.files else MaskValues()
         try:
             data = _read(source.root, path)
+            if values.classes:
+                class_values(data, values)
             found = _extent_in(view, *split_values(data, values))
             extents += [found] if found and path in sample.masks.files else []
             digest.update(data)
@@ -142,15 +146,18 @@ def _problem(path: Path, reason: str) -> Problem:
     return Problem(shown(str(path)), f"{reason}{hint and f'; {hint}'}")
 
 
-def _checked_boxes(root: Path, sample: Sample, view: View) -> tuple[list[Box], list[Problem]]:
+def _checked_boxes(root: Path, sample: Sample, view: View) -> tuple[list[Box], list[int], list[Problem]]:
+    """The boxes that can be used, their labels where they have any, and what is wrong with the others."""
     boxes: list[Box] = []
+    labels: list[int] = []
     flaws: list[Problem] = []
-    for box in sample.boxes:
+    for number, box in enumerate(sample.boxes):
         try:
             boxes.append(_checked_box(sample, view.from_frame(box, sample.frame), *view.size))
+            labels += sample.box_labels[number : number + 1]
         except DataError as error:
             flaws.append(Problem(shown(str(root / sample.path)), str(error), "box left out"))
-    return boxes, flaws
+    return boxes, labels, flaws
 
 
 def _checked_box(sample: Sample, box: Box, width: int, height: int) -> Box:

@@ -12,10 +12,12 @@ class MaskValues:
             methods right", CVPR 2020, compare the grey values 0 to 255 with 0.5, not with half of 255: masks may hold 1
             for the object, or the number of an instance.
         ignored: values of pixels that are left out of the score, such as a border.
+        classes: of each class, in their order, where a file holds the objects of several.
     """
 
     objects: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ class Sample:
     """One image as its data set describes it; paths are relative to the source's root.
 
     Attributes:
+        labels: of a source with several labels, the classes with at least one object that is not difficult.
         boxes: ``xyxy``, in pixels of the image unless ``frame`` says otherwise.
+        box_labels: the class of each box; none where an image has one label, which is that of its boxes.
+        uncertain: classes of which it is not said whether they count as present.
         frame: width and height that the boxes refer to, where the annotation states them: ``(1, 1)`` where they are
             shares of the image's.
     """
@@ -26,6 +29,8 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     masks: Masks = field(default_factory=Masks)
     frame: tuple[float, float] | None = None
+    box_labels: tuple[int, ...] = ()
+    uncertain: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class Source:
         mask_values: what the values in its mask files mean.
         boxes_from_masks: an image without boxes has the extent of its object and of the ignored pixels, a border.
         published: images of each split in the whole data set, where it is known; a part of it is told.
+        listed: what ``published`` is compared with where it does not count splits but lists, by their names.
         problems: what was found in lists and annotations.
+        several_labels: an image may have several classes, or none.
     """
 
     root: Path
@@ -68,4 +75,6 @@ class Source:
     mask_values: MaskValues = field(default_factory=MaskValues)
     boxes_from_masks: bool = False
     published: Mapping[str, int] = field(default_factory=dict)
+    listed: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    several_labels: bool = False

@@ -44,11 +44,11 @@ def _set_test_aside(samples: list[Sample], share: float, seed: int) -> list[Samp
 
 
 def _training_images(samples: list[Sample]) -> dict[int, list[int]]:
-    """Positions of the training images by their first label."""
+    """Positions of the training images by their first label, -1 where they have none."""
     by_class = defaultdict(list)
     for position, sample in enumerate(samples):
         if sample.split == "train":
-            by_class[sample.labels[0]].append(position)
+            by_class[sample.labels[0] if sample.labels else -1].append(position)
     return by_class
 
 

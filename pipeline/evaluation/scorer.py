@@ -71,23 +71,92 @@ def gaussian_threshold(truths: Iterable[NDArray[np.int64]], interval: float) -> 
     return float(curve.best_thresholds()[0])
 
 
+class BoxScorer:
+    """How well boxes fit, map by map.
+
+    Args:
+        gaussian_tau: threshold of the centred Gaussian, see :func:`gaussian_threshold`.
+        deltas: the IoU criteria.
+        interval: spacing of the thresholds that the oracles try.
+
+    Attributes:
+        single, every, gaussian: accuracies at every threshold of the largest contour, of all, and of the Gaussian.
+    """
+
+    def __init__(self, gaussian_tau: float, deltas: tuple[float, ...], interval: float) -> None:
+        self.deltas = deltas
+        self.single, self.every, self.gaussian = (ThresholdCurve(interval, deltas) for _ in range(3))
+        self.gaussian_boxes = gaussian_boxes()
+        self.gaussian_level = threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
+
+    def add(
+        self, grey: NDArray[np.uint8], level_boxes: NDArray[np.int16], standard: float, level: int,
+        truth: NDArray[np.int64],
+    ) -> dict[str, float]:  # fmt: skip
+        """Count one map, ``(224, 224)``, with its largest boxes ``(256, 4)``; returns overlaps with the true boxes.
+
+        Args:
+            standard: grey value that thresholds are a fraction of.
+            level: of the threshold in use.
+            truth: ``(m, 4)``; where there is none nothing is counted or returned.
+        """
+        if not len(truth):
+            return {}
+        overlaps = iou(level_boxes, truth).max(axis=1)
+        self.single.add(overlaps, standard)
+        self.every.add(best_iou_per_level(grey, truth), standard)
+        blind = iou(self.gaussian_boxes, truth).max(axis=1)
+        self.gaussian.add(blind, GAUSSIAN_STANDARD)
+        whole = np.array([[0, 0, FRAME - 1, FRAME - 1]])
+        return {
+            "iou": float(overlaps[level]),
+            "center_gaussian_iou": float(blind[self.gaussian_level]),
+            "full_image_iou": float(iou(whole, truth).max()),
+        }
+
+    def metrics(self, overlaps: NDArray[np.float64], full_image: NDArray[np.float64]) -> dict[str, float]:
+        """Accuracies over what was counted, in percent.
+
+        Args:
+            overlaps, full_image: what :meth:`add` returned of each as ``iou`` and ``full_image_iou``.
+        """
+        best, every = self.single.max_box_acc(), self.every.max_box_acc()
+        result = {
+            "mean_iou": percent(overlaps),
+            "max_box_acc_v2": float(every.mean()),
+            "full_image_iou50": percent(full_image >= DELTA),
+        }
+        for i, suffix in enumerate(suffixes(self.deltas)):
+            result |= {
+                **with_interval(f"gt_known_{suffix}", overlaps >= self.deltas[i]),
+                f"max_box_acc_{suffix}": best[i],
+                f"oracle_threshold_{suffix}": self.single.best_thresholds()[i],
+                f"max_box_acc_v2_{suffix}": every[i],
+                f"center_gaussian_max_box_acc_{suffix}": self.gaussian.max_box_acc()[i],
+            }
+        return {name: float(value) for name, value in result.items()}
+
+    def curve(self) -> Mapping[str, NDArray[np.float64]]:
+        """GT-known localization at every threshold, one array ``(T,)`` per IoU criterion; empty without boxes."""
+        if not self.single.images:
+            return {}
+        accuracies = self.single.accuracies()
+        return {f"gt_known_{suffix}": accuracies[i] for i, suffix in enumerate(suffixes(self.deltas))}
+
+
 class SplitScorer:
     """Metrics of one split, holding a few numbers per image and no map.
 
     Args:
         tau: the threshold in use.
-        gaussian_tau: that of the centred Gaussian, see :func:`gaussian_threshold`.
-        deltas: the IoU criteria.
-        interval: spacing of the thresholds that the oracles try.
+        gaussian_tau, deltas, interval: see :class:`BoxScorer`.
     """
 
     def __init__(self, tau: float, gaussian_tau: float, deltas: tuple[float, ...], interval: float) -> None:
-        self.tau, self.deltas, self.interval = tau, deltas, interval
-        self.single, self.every, self.gaussian = (ThresholdCurve(interval, deltas) for _ in range(3))
+        self.tau, self.interval = tau, interval
+        self.boxes = BoxScorer(gaussian_tau, deltas, interval)
         self.pixels, self.gaussian_pixels = PixelAveragePrecision(interval), PixelAveragePrecision(interval)
         self.gaussian_map = gaussian_map(FRAME, GAUSSIAN_SIGMA)
-        self.gaussian_boxes = gaussian_boxes()
-        self.gaussian_level = threshold_level(gaussian_tau, GAUSSIAN_STANDARD)
         self.rows: list[dict[str, Any]] = []
 
     def add(self, image: ScoredImage) -> None:
@@ -104,24 +173,9 @@ class SplitScorer:
             "box": image.level_boxes[level].tolist(),
         }
         grey = quantize(image.score_map)
-        row |= self._localization(image, grey, level) | self._segmentation(image, grey > level)
+        row |= self.boxes.add(grey, image.level_boxes, image.standard, level, image.true_boxes)
+        row |= self._segmentation(image, grey > level)
         self.rows.append(row)
-
-    def _localization(self, image: ScoredImage, grey: NDArray[np.uint8], level: int) -> dict[str, float]:
-        truth = image.true_boxes
-        if not len(truth):
-            return {}
-        overlaps = iou(image.level_boxes, truth).max(axis=1)
-        self.single.add(overlaps, image.standard)
-        self.every.add(best_iou_per_level(grey, truth), image.standard)
-        blind = iou(self.gaussian_boxes, truth).max(axis=1)
-        self.gaussian.add(blind, GAUSSIAN_STANDARD)
-        whole = np.array([[0, 0, FRAME - 1, FRAME - 1]])
-        return {
-            "iou": float(overlaps[level]),
-            "center_gaussian_iou": float(blind[self.gaussian_level]),
-            "full_image_iou": float(iou(whole, truth).max()),
-        }
 
     def _segmentation(self, image: ScoredImage, foreground: NDArray[np.bool_]) -> dict[str, float]:
         if image.mask is None:
@@ -145,12 +199,12 @@ class SplitScorer:
         """
         result = {
             "images": float(len(self.rows)),
-            "images_with_boxes": float(self.single.images),
+            "images_with_boxes": float(self.boxes.single.images),
             "entropy": float(self._column("entropy").mean()),
-            **_with_interval("cls_top1", self._column("top1_correct")),
-            **_with_interval("cls_top5", self._column("top5_correct")),
+            **with_interval("cls_top1", self._column("top1_correct")),
+            **with_interval("cls_top5", self._column("top5_correct")),
         }
-        if self.single.images:
+        if self.boxes.single.images:
             boxes = self._box_metrics()
             result |= {k: v for k, v in boxes.items() if not (tau_chosen_here and k.endswith(("_low", "_high")))}
         if masked := [row for row in self.rows if "object_coverage" in row]:
@@ -167,37 +221,27 @@ class SplitScorer:
         overlaps = self._column("iou")
         hit = overlaps >= DELTA
         top1, top5 = (self._column(name, "iou") for name in ("top1_correct", "top5_correct"))
-        best, every = self.single.max_box_acc(), self.every.max_box_acc()
-        result = {
-            **_with_interval("top1_loc_iou50", hit & top1),
-            **_with_interval("top5_loc_iou50", hit & top5),
-            "mean_iou": percent(overlaps),
-            "max_box_acc_v2": float(every.mean()),
-            "full_image_iou50": percent(self._column("full_image_iou") >= DELTA),
+        return {
+            **with_interval("top1_loc_iou50", hit & top1),
+            **with_interval("top5_loc_iou50", hit & top5),
+            **self.boxes.metrics(overlaps, self._column("full_image_iou")),
         }
-        for i, suffix in enumerate(suffixes(self.deltas)):
-            result |= {
-                **_with_interval(f"gt_known_{suffix}", overlaps >= self.deltas[i]),
-                f"max_box_acc_{suffix}": best[i],
-                f"oracle_threshold_{suffix}": self.single.best_thresholds()[i],
-                f"max_box_acc_v2_{suffix}": every[i],
-                f"center_gaussian_max_box_acc_{suffix}": self.gaussian.max_box_acc()[i],
-            }
-        return {name: float(value) for name, value in result.items()}
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """``(T,)``, of :meth:`curve`."""
+        return self.boxes.single.thresholds
 
     def curve(self) -> Mapping[str, NDArray[np.float64]]:
-        """GT-known localization at every threshold, one array ``(T,)`` per IoU criterion; empty without boxes."""
-        if not self.single.images:
-            return {}
-        accuracies = self.single.accuracies()
-        return {f"gt_known_{suffix}": accuracies[i] for i, suffix in enumerate(suffixes(self.deltas))}
+        """See :meth:`BoxScorer.curve`."""
+        return self.boxes.curve()
 
     def _column(self, name: str, needed: str = "") -> NDArray[Any]:
         """A value of every image that has it and, where another is needed, that too."""
         return np.array([row[name] for row in self.rows if name in row and (not needed or needed in row)])
 
 
-def _with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
+def with_interval(name: str, hits: NDArray[np.bool_]) -> dict[str, float]:
     """An accuracy with the ends of its 95 % interval (see :func:`pipeline.evaluation.bootstrap.interval`)."""
     low, high = interval(hits)
     return {name: percent(hits), f"{name}_low": low, f"{name}_high": high}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def check_inputs(params: Params, *others: Params) -> None:
     check_place(Path.cwd(), state_folder())
     check_repository(Path.cwd())
     check_writable(state_folder())
-    _check_data(params)
+    _check_data(params, others)
     networks = {_network(each): each for each in (params, *others)}
     for each in console.progress(networks.values(), len(networks), "check", "networks"):
         _check_network(each)
@@ -154,7 +155,7 @@ def _check_backbone(params: Params) -> None:
         check_region_fits(backbone, params.train.backbone, params.train.crop, params.train.rdap_size)
 
 
-def _check_data(params: Params) -> None:
+def _check_data(params: Params, others: Sequence[Params]) -> None:
     root = Path(params.prepare.root)
     with reaching("prepare.root"):
         found = root.exists()
@@ -165,7 +166,11 @@ def _check_data(params: Params) -> None:
         )
     refuse_outputs_inside(root, Path.cwd())
     files_below(root)
-    find_dataset(params.prepare.dataset).check_layout(root)
+    dataset = find_dataset(params.prepare.dataset)
+    dataset.check_layout(root)
+    for each in (params, *others):
+        if getattr(dataset, "SEVERAL_LABELS", False):
+            each.refuse_several_labels()
 
 
 def warn_of_equal_images() -> None:

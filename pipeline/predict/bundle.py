@@ -110,6 +110,11 @@ def write_model_here(path: Path) -> ModelFacts:
     """
     inputs = Inputs(PREPARED, MODELS, CAMS, BOXES)
     settings, data = inputs.settings(), read_facts(read=inputs.read)
+    if data.several_labels:
+        raise UserError(
+            "a model whose images may have several labels cannot be written as one file: predict gives an image one "
+            "class. Its boxes are in boxes/predictions.parquet, its masks in boxes/masks."
+        )
     threshold: Threshold = read_json(BOXES / "threshold.json", Threshold, inputs.read)
     networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
     try:

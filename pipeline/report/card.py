@@ -48,7 +48,7 @@ def data_card(
 
 def _counts(part: pd.DataFrame, classes: int) -> tuple[int, int, int, int, int]:
     boxes = part["boxes"].str.len()
-    per_class = np.bincount([int(labels[0]) for labels in part["labels"]], minlength=classes)
+    per_class = np.bincount([int(label) for labels in part["labels"] for label in labels], minlength=classes)
     return len(part), int((boxes > 0).sum()), int(boxes.sum()), int(per_class.min()), int(per_class.max())
 
 

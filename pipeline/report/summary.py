@@ -15,10 +15,16 @@ ROWS = (
     ("gt_known_iou50", "GT-known localization"),
     ("top1_loc_iou50", "Top-1 localization"),
     ("cls_top1", "Top-1 classification"),
+    ("map", "classification, mAP"),
+    ("mpxap", "maps, mPxAP"),
+    ("miou", "masks of predicted classes, mIoU"),
+    ("gt_known_miou", "masks of true classes, mIoU"),
     ("max_box_acc_iou50", "MaxBoxAcc (best threshold)"),
     ("part_coverage", "part covered by the map"),
     ("object_coverage", "object covered by the map"),
     ("center_gaussian_max_box_acc_iou50", "centred Gaussian, MaxBoxAcc"),
+    ("center_gaussian_mpxap", "centred Gaussian, mPxAP"),
+    ("center_box_miou", "largest class in a centred box, mIoU"),
     ("full_image_iou50", "full-image box"),
 )
 

@@ -63,8 +63,8 @@ def sentences(
     classified = value(own, "cls_top1")
     if localized:
         yield Sentence(
-            f"The box is right (IoU ≥ {DELTA:g} with a true box) on {localized.text} % of the images of {split}"
-            f"{_ends(localized.low, localized.high)}."
+            f"The box is right (IoU ≥ {DELTA:g} with a true box) on {localized.text} % of the {_counted(own)} of "
+            f"{split}{_ends(localized.low, localized.high)}."
         )
         yield from _against_gaussian(scored)
         yield from _oracle(metrics, own)
@@ -74,6 +74,10 @@ def sentences(
         )
     if "kind" in groups:
         yield from _what_fails(groups["kind"])
+
+
+def _counted(own: Mapping[str, float]) -> str:
+    return "classes that are shown by the images" if "classes_with_boxes" in own else "images"
 
 
 def _ends(low: str, high: str) -> str:

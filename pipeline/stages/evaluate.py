@@ -1,10 +1,11 @@
 """Score boxes, maps and classification by the field's protocol; it chooses nothing.
 
 Reads boxes, cams, data/prepared, masks, evaluate.*; writes metrics/: metrics.json (accuracies in percent, for val,
-gate and test), threshold_curve.csv (GT-known localization at every threshold) and per_image.parquet.
+gate and test), threshold_curve.csv (GT-known localization at every threshold) and per_image.parquet, which has a row
+for each class that an image shows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.data.mask_files import read_mask, read_masks
+from pipeline.evaluation.class_scorer import ClassScorer, ScoredLabels
 from pipeline.evaluation.geometry import to_protocol
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
@@ -30,47 +32,64 @@ from pipeline.files import (
 )
 from pipeline.params import Params
 from pipeline.records import Inputs, write_record
-from pipeline.schemas import BOX_SHARD, CAM_SHARD, Threshold
+from pipeline.schemas import BOX_SHARD, CAM_SHARD, CLASS_BOX_SHARD, CLASS_CAM_SHARD, Threshold
+from pipeline.several.maps import class_maps
+from pipeline.several.truth import scored_labels
 
 #: Columns of per_image.parquet; those that do not apply to a data set are null.
 COLUMNS = ("image_id", "split", "label", "top5", "top1_correct", "top5_correct", "entropy", "box", "iou",
            "center_gaussian_iou", "full_image_iou", "part_coverage", "object_coverage")  # fmt: skip
+#: Where images may have several labels: whether the class of the row is predicted.
+OF_SEVERAL = ("found",)
 
 
 def run(params: Params) -> dict[str, Any]:
     """Score the splits; returns the main accuracies on test."""
     inputs = Inputs(PREPARED, CAMS, BOXES)
     dataset = read_dataset(read=inputs.read)
-    chosen = read_json(BOXES / "threshold.json", Threshold, inputs.read).model_dump()
-    deltas, interval = tuple(params.evaluate.iou), params.evaluate.interval
-    blind = _gaussian_threshold(dataset, interval, chosen["threshold"])
-    scorers = {split: SplitScorer(chosen["threshold"], blind, deltas, interval) for split in dataset.evaluated}
-    for split, scorer in scorers.items():
-        images = _images(dataset, split, inputs)
-        for image in console.progress(images, len(dataset.split(split)), f"scoring {split}"):
-            scorer.add(image)
+    chosen = read_json(BOXES / "threshold.json", Threshold, inputs.read).model_dump(exclude_none=True)
+    scorers = {split: _scored(dataset, split, chosen, params, inputs) for split in dataset.evaluated}
     metrics = {
         split: scorer.metrics(tau_chosen_here=chosen["threshold_source"] == split) for split, scorer in scorers.items()
     }
     with replacing_files(METRICS) as folder:
         write_json(folder / "metrics.json", chosen | metrics)
         write_csv(folder / "threshold_curve.csv", _curves(scorers))
-        write_parquet(folder / "per_image.parquet", _per_image(scorers))
+        columns = (*COLUMNS, *(OF_SEVERAL if dataset.several_labels else ()))
+        write_parquet(folder / "per_image.parquet", _per_image(scorers, columns))
         write_record(folder, METRICS, inputs, params)
-    shown = ("gt_known_iou50", "top1_loc_iou50", "cls_top1")
+    shown = ("gt_known_iou50", "top1_loc_iou50", "cls_top1", "map", "mpxap", "miou")
     return {f"test_{name}": round(metrics["test"][name], 2) for name in shown if name in metrics["test"]}
+
+
+def _scored(
+    dataset: Dataset, split: str, chosen: dict[str, Any], params: Params, inputs: Inputs
+) -> SplitScorer | ClassScorer:
+    tau, deltas, interval = chosen["threshold"], tuple(params.evaluate.iou), params.evaluate.interval
+    protocol = (tau, _gaussian_threshold(dataset, interval, tau), deltas, interval)
+    total, title = len(dataset.split(split)), f"scoring {split}"
+    if dataset.several_labels:
+        by_class = ClassScorer(*protocol, dataset.classes)
+        for labelled in console.progress(_several(dataset, split, chosen["mask_threshold"], inputs), total, title):
+            by_class.add(labelled)
+        return by_class
+    scorer = SplitScorer(*protocol)
+    for image in console.progress(_images(dataset, split, inputs), total, title):
+        scorer.add(image)
+    return scorer
 
 
 def _gaussian_threshold(dataset: Dataset, interval: float, tau: float) -> float:
     """The best on val, also where the method's own was given; that one where val cannot tell."""
-    images = [image for image in dataset.images("val").values() if len(image.boxes)]
-    if not images:
-        return tau
-    return gaussian_threshold((_truth(image) for image in images), interval)
+    truths = [truth for image in dataset.images("val").values() for truth in _truths(image, dataset.several_labels)]
+    return gaussian_threshold(truths, interval) if truths else tau
 
 
-def _truth(image: ImageRow) -> NDArray[np.int64]:
-    return to_protocol(image.boxes, image.width, image.height, FRAME)
+def _truths(image: ImageRow, several: bool) -> Iterator[NDArray[np.int64]]:
+    """The true boxes of an image, or of each class that it shows, where there are any."""
+    for boxes in [image.boxes_of(label) for label in image.labels] if several else [image.boxes]:
+        if len(boxes):
+            yield to_protocol(boxes, image.width, image.height, FRAME)
 
 
 def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImage]:
@@ -88,20 +107,28 @@ def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImag
                 score_map=normalize_map(resize_map(cams["maps"][i, 0], FRAME)),
                 level_boxes=levels["boxes"][i],
                 standard=float(levels["standards"][i]),
-                true_boxes=_truth(image),
+                true_boxes=to_protocol(image.boxes, image.width, image.height, FRAME),
                 mask=segmented and segmented[0],
                 ignored=segmented and segmented[1],
                 part=None if image.masks.part is None else read_mask(dataset.root / image.masks.part, FRAME),
             )
 
 
-def _curves(scorers: dict[str, SplitScorer]) -> pd.DataFrame:
-    columns = {"threshold": next(iter(scorers.values())).single.thresholds}
+def _several(dataset: Dataset, split: str, mask_tau: float, inputs: Inputs) -> Iterator[ScoredLabels]:
+    images, labels = dataset.images(split), iter(dataset.labels(split))
+    read = (inputs.shards(CAMS / split, CLASS_CAM_SHARD), inputs.shards(BOXES / split, CLASS_BOX_SHARD))
+    for cams, levels in zip(*(in_manifest_order(dataset, split, shards) for shards in read), strict=True):
+        for found in class_maps(cams, levels):
+            yield scored_labels(dataset, images[found.image_id], next(labels), found, mask_tau)
+
+
+def _curves(scorers: Mapping[str, SplitScorer | ClassScorer]) -> pd.DataFrame:
+    columns = {"threshold": next(iter(scorers.values())).thresholds}
     for split, scorer in scorers.items():
         columns |= {f"{split}_{name}": values for name, values in scorer.curve().items()}
     return pd.DataFrame(columns)
 
 
-def _per_image(scorers: dict[str, SplitScorer]) -> pd.DataFrame:
+def _per_image(scorers: Mapping[str, SplitScorer | ClassScorer], columns: Sequence[str]) -> pd.DataFrame:
     rows = [{"split": split} | row for split, scorer in scorers.items() for row in scorer.rows]
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    return pd.DataFrame(rows).reindex(columns=list(columns))

@@ -3,7 +3,9 @@
 Reads data/labelled, the images (of train too where the method learns from them), models/model.pt, extract_cams.*,
 train.crop, train.resize, train.precision; writes cams/{val,gate,test}/NNNNN.npz with image_ids (n,), classes (n, 2) =
 true, predicted, maps (n, 2, h, w) float32 and logits (n, C) float32, and what the method has learnt as
-cams/fitted.safetensors. A new threshold never comes back here, and another map method never trains again.
+cams/fitted.safetensors. Where images may have several labels, each has counts (n,) maps, for the classes that it shows
+or is predicted to show: classes (m,) and maps (m, h, w). A new threshold never comes back here, and another map method
+never trains again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -81,11 +83,10 @@ def _reader(dataset: Dataset, split: str) -> Read:
 
 
 def _shards(dataset: Dataset, split: str, extractor: Extractor, params: Params) -> Iterator[Shard]:
-    rows = dataset.split(split)
-    labels = np.array([labels[0] for labels in rows["labels"]], np.int64)
-    ids = rows["image_id"].to_numpy(dtype=str)
-    for start in range(0, len(rows), SHARD_SIZE):
-        positions = np.arange(start, min(start + SHARD_SIZE, len(rows)))
+    labels = dataset.labels(split)
+    ids = dataset.split(split)["image_id"].to_numpy(dtype=str)
+    for start in range(0, len(ids), SHARD_SIZE):
+        positions = np.arange(start, min(start + SHARD_SIZE, len(ids)))
         groups = _groups(positions, params.extract_cams.batch_size)
         views = _views(_reader(dataset, split), groups, params, extractor.methods[0].sides)
         parts = [_forward(extractor, labels[group], view) for group, view in zip(groups, views, strict=True)]
@@ -109,8 +110,11 @@ def _views(read: Read, groups: list[NDArray[np.int64]], params: Params, sides: S
 
 @torch.no_grad()
 def _forward(extractor: Extractor, labels: NDArray[np.int64], views: Views) -> Shard:
-    classes, maps, logits = extractor(_to_device(labels), views)
-    return {"classes": classes.cpu().numpy(), "maps": maps.cpu().numpy(), "logits": logits.cpu().numpy()}
+    classes, maps, logits = (found.cpu().numpy() for found in extractor(_to_device(labels), views))
+    if labels.ndim == 1:
+        return {"classes": classes, "maps": maps, "logits": logits}
+    there = classes >= 0
+    return {"counts": there.sum(axis=1), "classes": classes[there], "maps": maps[there], "logits": logits}
 
 
 def _to_device(array: NDArray[Any]) -> Tensor:

@@ -2,7 +2,9 @@
 
 Reads cams, data/prepared, localize.* and evaluate.interval; writes boxes/: threshold.json, predictions.parquet (image,
 predicted class, score, box in original pixels), and {val,gate,test}/NNNNN.npz with the true class's largest box at
-every integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,).
+every integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,). Where images may have
+several labels, there is a row and a box for each predicted class, boxes of all maps (m, 256, 4), and
+masks/{val,gate,test}/IMAGE.png with the predicted class of each pixel.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
@@ -31,7 +34,9 @@ from pipeline.files import (
 )
 from pipeline.params import LocalizeParams, Params
 from pipeline.records import Inputs, write_record
-from pipeline.schemas import CAM_SHARD, origin
+from pipeline.schemas import CAM_SHARD, CLASS_CAM_SHARD, origin
+from pipeline.several.maps import ClassMaps, Shard, class_maps
+from pipeline.several.regions import best_mask_threshold, class_predictions, write_mask
 
 #: IoU criterion by which the threshold is chosen.
 DELTA = 0.5
@@ -48,51 +53,98 @@ def run(params: Params) -> dict[str, Any]:
     with replacing_folder(BOXES) as folder:
         for split in dataset.evaluated:
             _write_level_boxes(folder / split, split, percentile, dataset, inputs)
-        chosen = _chosen(folder / "val", dataset, settings, params.evaluate.interval)
+        chosen = _chosen(folder, dataset, settings, params.evaluate.interval, inputs)
         write_json(folder / "threshold.json", chosen)
-        tau = chosen["threshold"]
-        predictions = [
-            row for split in dataset.evaluated for row in _predictions(folder, split, dataset, tau, percentile, inputs)
-        ]
-        write_parquet(folder / "predictions.parquet", pd.DataFrame(predictions))
+        rows: list[dict[str, Any]] = []
+        for split in dataset.evaluated:
+            if dataset.several_labels:
+                rows += _of_classes(folder, split, dataset, chosen, inputs)
+            else:
+                rows += _predictions(folder, split, dataset, chosen["threshold"], percentile, inputs)
+        write_parquet(folder / "predictions.parquet", pd.DataFrame(rows))
         write_record(folder, BOXES, inputs, params)
-    console.say(f"threshold {tau:.3f}, {origin(chosen)}; {len(predictions)} boxes")
+    console.say(f"threshold {chosen['threshold']:.3f}, {origin(chosen)}; {len(rows)} boxes")
     return chosen
 
 
+def _cams(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[Shard]:
+    return inputs.shards(CAMS / split, CLASS_CAM_SHARD if dataset.several_labels else CAM_SHARD)
+
+
 def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset, inputs: Inputs) -> None:
-    """The true class's boxes at every level, shard by shard as the maps come."""
+    """The true class's boxes at every level, or those of all maps, shard by shard as the maps come."""
     folder.mkdir()
-    shards = in_manifest_order(dataset, split, inputs.shards(CAMS / split, CAM_SHARD))
+    shards = in_manifest_order(dataset, split, _cams(dataset, split, inputs))
     total = -(-len(dataset.split(split)) // SHARD_SIZE)
     for number, cams in enumerate(console.progress(shards, total, f"boxes of {split}", "shards")):
-        grey = [grey_map(maps[0]) for maps in cams["maps"]]
+        several = {"counts", "classes"} if dataset.several_labels else set()
+        grey = [grey_map(score_map) for score_map in (cams["maps"] if several else cams["maps"][:, 0])]
         boxes = np.stack([largest_boxes(image) for image in grey])
         standards = np.array([standard_value(image, percentile) for image in grey])
-        write_shard(folder, number, {"image_ids": cams["image_ids"], "boxes": boxes, "standards": standards})
+        kept = {name: array for name, array in cams.items() if name in {"image_ids"} | several}
+        write_shard(folder, number, {**kept, "boxes": boxes, "standards": standards})
 
 
-def _chosen(folder: Path, dataset: Dataset, settings: LocalizeParams, interval: float) -> dict[str, Any]:
+def _chosen(
+    folder: Path, dataset: Dataset, settings: LocalizeParams, interval: float, inputs: Inputs
+) -> dict[str, Any]:
     """The threshold and where it is from, as ``threshold.json`` has it."""
+    images = dataset.images("val")
+    boxed = sum(len(image.boxes) > 0 for image in images.values())
     if settings.threshold != "auto":
-        return {"threshold": float(settings.threshold), "threshold_source": "fixed", "threshold_images": 0}
-    images = {image_id: image for image_id, image in dataset.images("val").items() if len(image.boxes)}
-    if not images:
-        return {"threshold": WITHOUT_BOXES[settings.standard], "threshold_source": "paper", "threshold_images": 0}
-    tau = _best_threshold(folder, images, interval)
-    return {"threshold": tau, "threshold_source": "val", "threshold_images": len(images)}
+        tau, source, count = float(settings.threshold), "fixed", 0
+    elif not boxed:
+        tau, source, count = WITHOUT_BOXES[settings.standard], "paper", 0
+    else:
+        tau, source, count = _best_threshold(folder / "val", images, interval), "val", boxed
+    chosen: dict[str, Any] = {"threshold": tau, "threshold_source": source, "threshold_images": count}
+    if not dataset.several_labels:
+        return chosen
+    found = (
+        None if source == "fixed" else best_mask_threshold(dataset, images, _class_maps(folder, "val", dataset, inputs))
+    )
+    return chosen | {"mask_threshold": tau if found is None else found}
 
 
 def _best_threshold(folder: Path, images: Mapping[str, ImageRow], interval: float) -> float:
     """First threshold with the best GT-known localization at IoU 0.5 on the images of val that have boxes."""
     curve = ThresholdCurve(interval, (DELTA,))
     for shard in read_shards(folder):
-        for image_id, boxes, standard in zip(shard["image_ids"], shard["boxes"], shard["standards"], strict=True):
-            if (image := images.get(str(image_id))) is None:
-                continue
-            truth = to_protocol(image.boxes, image.width, image.height, FRAME)
-            curve.add(iou(boxes, truth).max(axis=1), standard)
+        for image, true_boxes, boxes, standard in zip(
+            *_owners(shard, images), shard["boxes"], shard["standards"], strict=True
+        ):
+            if len(true_boxes):
+                truth = to_protocol(true_boxes, image.width, image.height, FRAME)
+                curve.add(iou(boxes, truth).max(axis=1), standard)
     return float(curve.best_thresholds()[0])
+
+
+def _owners(
+    shard: Shard, images: Mapping[str, ImageRow]
+) -> tuple[list[ImageRow], list[NDArray[np.float64]]]:  # fmt: skip
+    """The image of each map whose boxes a shard holds, and the true boxes that they are for."""
+    rows = [images[str(image_id)] for image_id in shard["image_ids"]]
+    if "counts" not in shard:
+        return rows, [row.boxes for row in rows]
+    rows = [row for row, count in zip(rows, shard["counts"], strict=True) for _ in range(count)]
+    return rows, [row.boxes_of(label) for row, label in zip(rows, shard["classes"], strict=True)]
+
+
+def _class_maps(folder: Path, split: str, dataset: Dataset, inputs: Inputs) -> Iterator[ClassMaps]:
+    for cams, levels in zip(_cams(dataset, split, inputs), read_shards(folder / split), strict=True):
+        yield from class_maps(cams, levels)
+
+
+def _of_classes(
+    folder: Path, split: str, dataset: Dataset, chosen: Mapping[str, Any], inputs: Inputs
+) -> Iterator[dict[str, Any]]:
+    """One row per image and predicted class; writes the image's mask besides."""
+    images = dataset.images(split)
+    for found in _class_maps(folder, split, dataset, inputs):
+        image = images[found.image_id]
+        write_mask(folder / "masks" / split, dataset, image, found, chosen["mask_threshold"])
+        for row in class_predictions(dataset, image, found, chosen["threshold"]):
+            yield {"split": split} | row
 
 
 def _predictions(
@@ -100,7 +152,7 @@ def _predictions(
 ) -> Iterator[dict[str, Any]]:
     """One row per image: predicted class, its probability, and the box of its map in original pixels."""
     images = dataset.images(split)
-    for cams, levels in zip(inputs.shards(CAMS / split, CAM_SHARD), read_shards(folder / split), strict=True):
+    for cams, levels in zip(_cams(dataset, split, inputs), read_shards(folder / split), strict=True):
         for i, image_id in enumerate(cams["image_ids"]):
             true, predicted = cams["classes"][i]
             if true == predicted:

@@ -34,6 +34,8 @@ def run(params: Params) -> dict[str, Any]:
     with replacing_folder(LABELLED) as folder:
         files_below(Path(settings.root))
         source = find_dataset(settings.dataset).read_source(settings, folder)
+        if source.several_labels:
+            params.refuse_several_labels()
         _warn_of_a_part(source)
         samples = _split(source.samples, settings)
         check_splits(samples, source.classes, gate=settings.gate_fraction > 0)
@@ -64,9 +66,11 @@ def _write(dataset: Dataset, folder: Path, home: Path, inputs: Inputs | None, pa
 
 
 def _warn_of_a_part(source: Source) -> None:
-    counts = Counter(sample.split for sample in source.samples)
+    counts = source.listed or Counter(sample.split for sample in source.samples)
     others = [
-        f"{counts[split]:,} of {of:,} in {split}" for split, of in source.published.items() if counts[split] != of
+        f"{counts.get(name, 0):,} of {of:,} in {name}"
+        for name, of in source.published.items()
+        if counts.get(name, 0) != of
     ]
     if others:
         console.warn(f"this is not the whole data set as it was published, images: {', '.join(others)}")
@@ -102,12 +106,17 @@ def _dataset(source: Source, usable: list[Inspected]) -> Dataset:
             "masks": list(one.sample.masks.files),
             "ignore_mask": one.sample.masks.ignored,
             "part_mask": one.sample.masks.part,
+            "box_labels": list(one.box_labels),
+            "uncertain": list(one.sample.uncertain),
         }
         for one in usable
     ).sort_values("image_id", ignore_index=True)
     equal = find_equal([one.sample for one in usable], [one.content for one in usable])
     content_hash = _content_hash(usable, "digest")
-    return Dataset(rows, source.classes, source.root, content_hash, equal, source.upright, source.mask_values)
+    return Dataset(
+        rows, source.classes, source.root, content_hash, equal, source.upright, source.mask_values,
+        source.several_labels,
+    )  # fmt: skip
 
 
 def _content_hash(images: list[Inspected], digest: Literal["content", "digest"]) -> str:

@@ -5,7 +5,7 @@ before this one where data/previous holds it; writes report/index.html. Dates an
 the training noted, so that equal inputs give equal bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,19 @@ from pipeline.report.page import Content, render
 from pipeline.report.summary import not_measured
 from pipeline.report.verdict import Earlier, against_earlier, changes, sentences
 from pipeline.results import read_history, read_metrics, read_threshold_curve, read_training
-from pipeline.schemas import BOX_SHARD, CAM_SHARD, PER_IMAGE, PREDICTIONS, Kind, origin, parse_table
+from pipeline.schemas import (
+    BOX_SHARD,
+    CAM_SHARD,
+    CLASS_BOX_SHARD,
+    CLASS_CAM_SHARD,
+    PER_IMAGE,
+    PREDICTIONS,
+    Kind,
+    origin,
+    parse_table,
+)
+from pipeline.several.maps import Shard
+from pipeline.several.rows import by_class, shown_classes, with_predictions
 
 SPLIT = "test"
 #: The settings shown: those that dvc.yaml lists for this stage, so that the page is made anew when one changes.
@@ -66,8 +78,9 @@ def _content(inputs: Inputs, params: Params) -> Content:
     dataset, metrics, training = read_dataset(read=inputs.read), read_metrics(inputs), read_training(inputs)
     made_with = replaced(params, inputs.settings())
     settings = {name: value for name, value in made_with.flat().items() if name.startswith(SHOWN)}
-    scored, curve, tau = _scored_images(inputs), read_threshold_curve(inputs), metrics["threshold"]
-    facts = image_facts(scored, dataset.split(SPLIT))
+    curve, tau = read_threshold_curve(inputs), metrics["threshold"]
+    images = by_class(dataset, SPLIT) if dataset.several_labels else dataset.split(SPLIT)
+    facts = image_facts(_scored_images(dataset, images, inputs), images)
     groups, deltas = breakdowns(facts, dataset.classes), made_with.evaluate.iou
     by = "iou" if "kind" in groups else "score"
     taus = stops(curve["threshold"].to_numpy(), tau)
@@ -98,7 +111,7 @@ def _content(inputs: Inputs, params: Params) -> Content:
         classes=dataset.classes,
         stops=taus,
         accuracy=stop_accuracies(curve, SPLIT, taus, metrics, deltas),
-        tiles=_tiles(rows, facts, taus, dataset, inputs),
+        tiles=_tiles(rows, facts, taus, dataset, images, inputs),
         examples=_examples(facts, rows, by),
         settings=settings,
     )
@@ -128,12 +141,14 @@ def _scored_splits(metrics: Mapping[str, Any]) -> list[str]:
     return [split for split in reversed(EVALUATED_SPLITS) if split in metrics]
 
 
-def _scored_images(inputs: Inputs) -> pd.DataFrame:
-    """Scores and predictions of the split, one row per image."""
-    scored = _per_image(METRICS, inputs, {**PER_IMAGE, "entropy": "number"})
+def _scored_images(dataset: Dataset, images: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
+    """Scores and predictions of the split, one row per image, or per class that an image shows."""
+    scored = _per_image(METRICS, inputs, {**PER_IMAGE, "entropy": "number?"})
     with reading(BOXES / "predictions.parquet"):
         predicted = parse_table(inputs.read(BOXES / "predictions.parquet"), PREDICTIONS)
     predicted = predicted[["image_id", "split", "predicted", "score"]]
+    if dataset.several_labels:
+        return with_predictions(scored, predicted[predicted["split"] == SPLIT], images, dataset)
     return scored.merge(predicted, on=["image_id", "split"], validate="one_to_one")
 
 
@@ -159,12 +174,15 @@ def _earlier() -> Earlier | None:
     )
 
 
-def _tiles(rows: list[int], facts: pd.DataFrame, taus: Any, dataset: Dataset, inputs: Inputs) -> dict[int, Tile]:
+def _tiles(
+    rows: list[int], facts: pd.DataFrame, taus: Any, dataset: Dataset, images: pd.DataFrame, inputs: Inputs
+) -> dict[int, Tile]:
     """Pictures, maps and boxes of some rows of ``facts``."""
     places = {facts["image_id"].iloc[row]: row for row in rows}
-    maps = chosen(inputs.shards(CAMS / SPLIT, CAM_SHARD), ("maps", "classes"), set(places))
-    levels = chosen(inputs.shards(BOXES / SPLIT, BOX_SHARD), ("boxes", "standards"), set(places))
-    images = dataset.split(SPLIT).set_index("image_id")
+    cams, drawn_boxes = _shards(dataset, inputs)
+    maps = chosen(cams, ("maps", "classes"), set(places))
+    levels = chosen(drawn_boxes, ("boxes", "standards"), set(places))
+    images = images.set_index("image_id")
     found = {}
     for (image_id, cam), (_, drawn) in console.progress(zip(maps, levels, strict=True), len(places), "gallery"):
         image = images.loc[image_id]
@@ -178,6 +196,14 @@ def _tiles(rows: list[int], facts: pd.DataFrame, taus: Any, dataset: Dataset, in
             truth=to_protocol(truth, image["width"].item(), image["height"].item(), FRAME).tolist(),
         )
     return found
+
+
+def _shards(dataset: Dataset, inputs: Inputs) -> Iterable[Iterator[Shard]]:
+    """Of maps and of boxes, with a row for each image, or for each class that it shows."""
+    if not dataset.several_labels:
+        return inputs.shards(CAMS / SPLIT, CAM_SHARD), inputs.shards(BOXES / SPLIT, BOX_SHARD)
+    read = inputs.shards(CAMS / SPLIT, CLASS_CAM_SHARD), inputs.shards(BOXES / SPLIT, CLASS_BOX_SHARD)
+    return [shown_classes(dataset, shards) for shards in read]
 
 
 def _examples(facts: pd.DataFrame, rows: list[int], by: str) -> list[tuple[str, int]]:

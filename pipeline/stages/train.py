@@ -12,7 +12,6 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -161,8 +160,7 @@ def _images(dataset: Dataset, split: str) -> LabelledImages:
     rows = dataset.split(split)
     if rows.empty:
         raise DataError(f"split {split} has no image; run prepare with another prepare.val_fraction or data set.")
-    labels = np.array([labels[0] for labels in rows["labels"]], np.int64)
-    return LabelledImages(dataset.paths(split), labels, dataset.upright)
+    return LabelledImages(dataset.paths(split), dataset.labels(split), dataset.upright)
 
 
 def _device_name() -> str:

@@ -10,12 +10,12 @@ from pipeline.models.adversarial_erasing import erase_found
 from pipeline.models.localizer import Localizer
 from pipeline.params import TrainParams
 from pipeline.training.erasing import cutmix, hide_and_seek
-from pipeline.training.losses import regularized_cross_entropy
+from pipeline.training.objective import objective
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images ``(N, 3, H, W)`` and labels ``(N,)``; of mixed images also the other label and the first one's share."""
+    """Images ``(N, 3, H, W)``, labels ``(N,)`` or ``(N, C)``; of mixed ones also the others and the first's share."""
 
     images: Tensor
     labels: Tensor
@@ -62,11 +62,11 @@ def loss_terms(logits: Tensor, batch: Batch, regularizer: str, weight: float) ->
 
 
 def _mixed_terms(logits: Tensor, batch: Batch, regularizer: str, weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of each of the two labels, weighted by its share of the image (CutMix, ICCV 2019, equation 2)."""
-    terms = regularized_cross_entropy(logits, batch.labels, regularizer, weight)
+    """The loss of each image's labels, weighted by its share of the pixels (CutMix, ICCV 2019, equation 2)."""
+    terms = objective(logits, batch.labels, regularizer, weight)
     if batch.share == 1:
         return terms
-    others = regularized_cross_entropy(logits, batch.others, regularizer, weight)
+    others = objective(logits, batch.others, regularizer, weight)
     loss, cross_entropy, penalty = (
         batch.share * one + (1 - batch.share) * other for one, other in zip(terms, others, strict=True)
     )

@@ -2,6 +2,10 @@
 
 Throughout, ``logits`` is ``(N, C)``, ``labels`` ``(N,)`` int64, ``p = softmax(logits)``, ``u`` the uniform
 distribution over the ``C`` classes, and every regularizer returns one value per sample, ``(N,)``, in nats.
+
+Where an image may have several labels, ``labels`` is ``(N, C)`` int64 (1 present, 0 not, -1 uncertain) and each class
+has a distribution of its own: there, or not, with ``p_c = sigmoid(logit)``. What is a function of one distribution is
+then the mean of the classes' values.
 """
 
 import math
@@ -109,3 +113,36 @@ def regularized_cross_entropy(
     penalty = REGULARIZERS[regularizer](logits).mean()
     share = 1 - weight if smoothing else 1.0
     return share * cross_entropy + weight * penalty, cross_entropy, penalty
+
+
+def two_way(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """The mean ``(N,)`` over the classes of a function of the distribution (there, not there) of each.
+
+    Args:
+        function: ``(M, 2)`` logits → ``(M,)``, such as a regularizer.
+    """
+    pairs = torch.stack([logits, torch.zeros_like(logits)], dim=-1)  # softmax((z, 0)) = (sigmoid(z), 1 − sigmoid(z))
+    return function(pairs.flatten(0, 1)).view_as(logits).mean(dim=1)
+
+
+def soft_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label soft margin loss ``(N,)``: the mean over the classes of ``−log p_c``, ``−log(1 − p_c)`` where absent.
+
+    An uncertain class adds nothing.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits), reduction="none")
+    return torch.where(labels >= 0, each, 0).mean(dim=1)
+
+
+def regularized_soft_margin(
+    logits: Tensor, labels: Tensor, regularizer: str, weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`regularized_cross_entropy` for several labels: each class's own distribution is regularized.
+
+    The papers regularize one distribution over all classes; that each class's is drawn towards ``(½, ½)`` is the same
+    formula with ``C = 2``, averaged over the classes.
+    """
+    loss = soft_margin(logits, labels).mean()
+    penalty = two_way(REGULARIZERS[regularizer], logits).mean()
+    share = 1 - weight if regularizer == "label_smoothing" else 1.0
+    return share * loss + weight * penalty, loss, penalty

@@ -27,7 +27,7 @@ from pipeline.training.augment import Windows, crop_and_flip, random_windows
 from pipeline.training.batch import Batch, erased, loss_terms
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.distributed import check_shares, from_first, rank, share_buffers, sum_over_processes, world_size
-from pipeline.training.losses import entropy
+from pipeline.training.objective import correct, guessing, uncertainty
 from pipeline.training.optim import build_optimizer, schedule_factor, set_learning_rate
 from pipeline.training.validation import LabelledImages, validate
 
@@ -88,7 +88,7 @@ class Trainer:
             UserError: there are fewer images than processes, or fewer in a process's batch than parts of it.
         """
         check_shares(len(train.paths), self._batch_size(train), self.settings)
-        self.guessing = math.log(max(2, len(set(train.labels.tolist()))))
+        self.guessing = guessing(train.labels)
         self._resume()
         while self.epoch < self.settings.epochs:
             self._train_epoch(train)
@@ -185,8 +185,9 @@ class Trainer:
             loss, *terms = loss_terms(logits, batch, self.settings.regularizer, self.settings.lambda_)
             self.scaler.scale(share * loss).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            correct = (logits[0].argmax(dim=1) == batch.labels).double().mean()
-            self.sums += share * torch.stack([loss, *terms, entropy(logits[0]).mean(), correct]).double()
+            right = correct(logits[0], batch.labels).double().mean()
+            unsure = uncertainty(logits[0], batch.labels).mean()
+            self.sums += share * torch.stack([loss, *terms, unsure, right]).double()
 
     def _means(self, train: LabelledImages) -> dict[str, float]:
         means = dict(zip(_SUMS, (self.totals / self._steps(train)).tolist(), strict=True))

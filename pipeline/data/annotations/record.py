@@ -18,10 +18,11 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class LabelledBox:
-    """A box ``xyxy``; the label is None where the format gives none."""
+    """A box ``xyxy``; the label is None where the format gives none, difficult where it calls the object so."""
 
     xyxy: Box
     label: str | None = None
+    difficult: bool = False
 
 
 @dataclass(frozen=True)

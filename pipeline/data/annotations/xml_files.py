@@ -33,7 +33,8 @@ def _voc(root: Element) -> Annotated:
     boxes = []
     for thing in root.findall("object"):
         x0, y0, x1, y1 = (number(thing.findtext(f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax"))
-        boxes.append(LabelledBox((x0 - 1, y0 - 1, x1, y1), (thing.findtext("name") or "").strip() or None))
+        label = (thing.findtext("name") or "").strip() or None
+        boxes.append(LabelledBox((x0 - 1, y0 - 1, x1, y1), label, (thing.findtext("difficult") or "").strip() == "1"))
     return Annotated(tuple(boxes), _frame(root.findtext("size/width"), root.findtext("size/height")))
 
 

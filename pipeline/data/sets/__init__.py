@@ -9,7 +9,10 @@ from pipeline.params import PrepareParams
 
 
 class RawDataset(Protocol):
-    """What a module in this folder offers; its docstring says how the data set lies on the disk."""
+    """What a module in this folder offers; its docstring says how the data set lies on the disk.
+
+    One whose images may have several labels says so by ``SEVERAL_LABELS = True``.
+    """
 
     def check_layout(self, root: Path) -> None:
         """Look at names alone: quick enough to be done before every run.
