@@ -348,12 +348,22 @@ class LocalizeParams(_Group):
         description="max (MaS: threshold is a fraction of the map's maximum) | percentile (PaS)",
     )
     percentile: float = Field(ge=0, le=100, title="percentile", description="of PaS; not read when standard is max")
+    refine: Literal["none", "crf"] = Field(
+        title="refinement of the map",
+        description="none | crf: the dense CRF's probability of the foreground, with the map as unary, takes its "
+        "place; needs the package pydensecrf2",
+    )
     threshold: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = Field(
         title="threshold of the map (τ)",
         examples=["auto", 0.2, 0.35],
         description="auto: best GT-known localization on those images of val that have boxes; where none has, "
         "that of the paper: 0.2 of max, 0.35 of percentile | a number in [0, 1)",
     )
+
+    @property
+    def standard_percentile(self) -> float:
+        """The percentile of the grey values that the threshold is a fraction of; 100: the maximum."""
+        return 100.0 if self.standard == "max" else self.percentile
 
 
 def _whole_percents(values: list[float]) -> list[float]:

@@ -1,6 +1,7 @@
 """Dense CRF: a score map drawn towards the edges of its image. Needs the optional package ``pydensecrf2``."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,17 @@ class CrfSettings:
     colour_width: float = 13.0
 
 
+MISSING = (
+    "the dense CRF needs the package pydensecrf2, which the set-up leaves out as it is compiled: "
+    "`.venv/bin/uv pip install pydensecrf2`, with a C++ compiler; or do without it."
+)
 #: Keeps the unary finite where the map is 0 or 1.
 _CERTAIN = 1e-4
+
+
+def is_installed() -> bool:
+    """Whether the package is there."""
+    return find_spec("pydensecrf") is not None
 
 
 def refine(
@@ -58,7 +68,7 @@ def refine(
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError:
-        raise ImportError("the dense CRF needs the package pydensecrf2: pip install 'wsol-pipeline[crf]'") from None
+        raise ImportError(MISSING) from None
     settings = settings or CrfSettings()
     height, width = score_map.shape
     foreground = np.clip(score_map, _CERTAIN, 1 - _CERTAIN)

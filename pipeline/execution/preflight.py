@@ -12,6 +12,7 @@ from pipeline import console
 from pipeline.data.sets import find_dataset
 from pipeline.data.tree import files_below
 from pipeline.errors import DataError, UserError
+from pipeline.evaluation.refine import MISSING, is_installed
 from pipeline.files import (
     BOXES,
     CAMS,
@@ -58,6 +59,8 @@ def check_inputs(params: Params, *others: Params) -> None:
     networks = {_network(each): each for each in (params, *others)}
     for each in console.progress(networks.values(), len(networks), "check", "networks"):
         _check_network(each)
+    if any(each.localize.refine == "crf" for each in (params, *others)) and not is_installed():
+        raise UserError(f"localize.refine: {MISSING}")
     for folder in OUTPUTS:
         check_writable(folder)
 

@@ -115,6 +115,11 @@ def write_model_here(path: Path) -> ModelFacts:
             "a model whose images may have several labels cannot be written as one file: predict gives an image one "
             "class. Its boxes are in boxes/predictions.parquet, its masks in boxes/masks."
         )
+    if settings.get("localize.refine", "none") != "none":
+        raise UserError(
+            f"maps refined by {settings['localize.refine']} are not drawn by predict, so that this result cannot be "
+            "written as one file; set localize.refine: none for that. Its boxes are in boxes/predictions.parquet."
+        )
     threshold: Threshold = read_json(BOXES / "threshold.json", Threshold, inputs.read)
     networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
     try:

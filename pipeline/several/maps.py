@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.refined import drawn_on
 from pipeline.evaluation.boxes import grey_map
 from pipeline.evaluation.score_maps import FRAME
 
@@ -53,6 +54,8 @@ class ClassMaps:
 def class_maps(cams: Shard, boxes: Shard) -> Iterator[ClassMaps]:
     """The images of a shard of each kind, which hold the same."""
     ends = cams["counts"].cumsum()[:-1]
-    parts = (np.split(array, ends) for array in (cams["classes"], cams["maps"], boxes["boxes"], boxes["standards"]))
+    parts = (
+        np.split(array, ends) for array in (cams["classes"], drawn_on(cams, boxes), boxes["boxes"], boxes["standards"])
+    )
     for image_id, logits, *own in zip(cams["image_ids"], cams["logits"], *parts, strict=True):
         yield ClassMaps(str(image_id), logits, *own)

@@ -37,7 +37,7 @@ def shown_classes(dataset: Dataset, shards: Iterable[Shard]) -> Iterator[Shard]:
         images, classes = np.repeat(shard["image_ids"], shard["counts"]), shard["classes"]
         ids = [row_id(image_id, name) for image_id, name in zip(images, names[classes], strict=True)]
         rows = {name: array for name, array in shard.items() if name in ("boxes", "standards")}
-        if "maps" in shard:
+        if "boxes" not in shard:
             rows |= {"maps": shard["maps"][:, None], "classes": np.stack([classes, classes], axis=1)}
         yield {"image_ids": np.array(ids)} | rows
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.data.mask_files import read_mask, read_masks
+from pipeline.data.refined import drawn_on
 from pipeline.evaluation.class_scorer import ClassScorer, ScoredLabels
 from pipeline.evaluation.geometry import to_protocol
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
@@ -97,6 +98,7 @@ def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImag
     read = (inputs.shards(CAMS / split, CAM_SHARD), inputs.shards(BOXES / split, BOX_SHARD))
     shards = (in_manifest_order(dataset, split, shards) for shards in read)
     for cams, levels in zip(*shards, strict=True):
+        maps = drawn_on(cams, levels)
         for i, image_id in enumerate(cams["image_ids"]):
             image = images[str(image_id)]
             segmented = read_masks(dataset.root, image.masks, dataset.mask_values, FRAME)
@@ -104,7 +106,7 @@ def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImag
                 image_id=str(image_id),
                 label=int(cams["classes"][i, 0]),
                 logits=cams["logits"][i],
-                score_map=normalize_map(resize_map(cams["maps"][i, 0], FRAME)),
+                score_map=normalize_map(resize_map(maps[i, 0], FRAME)),
                 level_boxes=levels["boxes"][i],
                 standard=float(levels["standards"][i]),
                 true_boxes=to_protocol(image.boxes, image.width, image.height, FRAME),

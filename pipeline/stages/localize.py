@@ -4,7 +4,8 @@ Reads cams, data/prepared, localize.* and evaluate.interval; writes boxes/: thre
 predicted class, score, box in original pixels), and {val,gate,test}/NNNNN.npz with the true class's largest box at
 every integer level (n, 256, 4) int16 and the grey value that thresholds are a fraction of (n,). Where images may have
 several labels, there is a row and a box for each predicted class, boxes of all maps (m, 256, 4), and
-masks/{val,gate,test}/IMAGE.png with the predicted class of each pixel.
+masks/{val,gate,test}/IMAGE.png with the predicted class of each pixel. With localize.refine the shards hold the maps
+that boxes were drawn on besides, float16, in the protocol's frame.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
+from pipeline.data.refined import drawn_on, frames, refined
 from pipeline.evaluation.boxes import grey_map, largest_box, largest_boxes
 from pipeline.evaluation.geometry import iou, standard_value, threshold_level, to_image, to_protocol
 from pipeline.evaluation.metrics import ThresholdCurve, probabilities
@@ -49,10 +51,9 @@ def run(params: Params) -> dict[str, Any]:
     """Draw the boxes; returns the threshold and where it came from."""
     inputs, settings = Inputs(PREPARED, CAMS), params.localize
     dataset = read_dataset(read=inputs.read)
-    percentile = 100.0 if settings.standard == "max" else settings.percentile
     with replacing_folder(BOXES) as folder:
         for split in dataset.evaluated:
-            _write_level_boxes(folder / split, split, percentile, dataset, inputs)
+            _write_level_boxes(folder / split, split, settings, dataset, inputs)
         chosen = _chosen(folder, dataset, settings, params.evaluate.interval, inputs)
         write_json(folder / "threshold.json", chosen)
         rows: list[dict[str, Any]] = []
@@ -60,7 +61,7 @@ def run(params: Params) -> dict[str, Any]:
             if dataset.several_labels:
                 rows += _of_classes(folder, split, dataset, chosen, inputs)
             else:
-                rows += _predictions(folder, split, dataset, chosen["threshold"], percentile, inputs)
+                rows += _predictions(folder, split, dataset, chosen["threshold"], settings, inputs)
         write_parquet(folder / "predictions.parquet", pd.DataFrame(rows))
         write_record(folder, BOXES, inputs, params)
     console.say(f"threshold {chosen['threshold']:.3f}, {origin(chosen)}; {len(rows)} boxes")
@@ -71,18 +72,42 @@ def _cams(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[Shard]:
     return inputs.shards(CAMS / split, CLASS_CAM_SHARD if dataset.several_labels else CAM_SHARD)
 
 
-def _write_level_boxes(folder: Path, split: str, percentile: float, dataset: Dataset, inputs: Inputs) -> None:
+def _write_level_boxes(
+    folder: Path, split: str, settings: LocalizeParams, dataset: Dataset, inputs: Inputs
+) -> None:  # fmt: skip
     """The true class's boxes at every level, or those of all maps, shard by shard as the maps come."""
     folder.mkdir()
-    shards = in_manifest_order(dataset, split, _cams(dataset, split, inputs))
+    shards = _maps(in_manifest_order(dataset, split, _cams(dataset, split, inputs)), split, settings, dataset)
     total = -(-len(dataset.split(split)) // SHARD_SIZE)
     for number, cams in enumerate(console.progress(shards, total, f"boxes of {split}", "shards")):
-        several = {"counts", "classes"} if dataset.several_labels else set()
+        several = dataset.several_labels
         grey = [grey_map(score_map) for score_map in (cams["maps"] if several else cams["maps"][:, 0])]
         boxes = np.stack([largest_boxes(image) for image in grey])
-        standards = np.array([standard_value(image, percentile) for image in grey])
-        kept = {name: array for name, array in cams.items() if name in {"image_ids"} | several}
+        standards = np.array([standard_value(image, settings.standard_percentile) for image in grey])
+        names = (
+            "image_ids",
+            *(("counts", "classes") if several else ()),
+            *(("maps",) if settings.refine == "crf" else ()),
+        )
+        kept = {name: cams[name] for name in names}
         write_shard(folder, number, {**kept, "boxes": boxes, "standards": standards})
+
+
+def _maps(shards: Iterator[Shard], split: str, settings: LocalizeParams, dataset: Dataset) -> Iterator[Shard]:
+    """The shards with the maps that boxes are drawn on."""
+    if settings.refine == "none":
+        yield from shards
+        return
+    images = frames(dataset.paths(split), SHARD_SIZE, upright=dataset.upright)
+    for cams, pixels in zip(shards, images, strict=True):
+        maps, each = cams["maps"], np.arange(len(pixels))
+        if dataset.several_labels:
+            yield cams | {"maps": refined(maps, np.repeat(each, cams["counts"]), pixels)}
+            continue
+        first, second = refined(maps[:, 0], each, pixels), cams["classes"][:, 0] != cams["classes"][:, 1]
+        both = np.stack([first, first], axis=1)
+        both[second, 1] = refined(maps[second, 1], each[second], pixels)
+        yield cams | {"maps": both}
 
 
 def _chosen(
@@ -148,7 +173,7 @@ def _of_classes(
 
 
 def _predictions(
-    folder: Path, split: str, dataset: Dataset, tau: float, percentile: float, inputs: Inputs
+    folder: Path, split: str, dataset: Dataset, tau: float, settings: LocalizeParams, inputs: Inputs
 ) -> Iterator[dict[str, Any]]:
     """One row per image: predicted class, its probability, and the box of its map in original pixels."""
     images = dataset.images(split)
@@ -158,8 +183,9 @@ def _predictions(
             if true == predicted:
                 box = levels["boxes"][i, threshold_level(tau, levels["standards"][i])]
             else:
-                grey = grey_map(cams["maps"][i, 1])
-                box = np.array(largest_box(grey, threshold_level(tau, standard_value(grey, percentile))))
+                grey = grey_map(drawn_on(cams, levels)[i, 1])
+                level = threshold_level(tau, standard_value(grey, settings.standard_percentile))
+                box = np.array(largest_box(grey, level))
             image = images[str(image_id)]
             yield {
                 "image_id": str(image_id),

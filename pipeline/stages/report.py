@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline import console
 from pipeline.data.images import read_image
 from pipeline.data.manifest import SPLITS, Dataset, read_dataset
+from pipeline.data.refined import drawn_on
 from pipeline.evaluation.geometry import to_protocol
 from pipeline.evaluation.score_maps import FRAME
 from pipeline.files import (
@@ -200,10 +201,11 @@ def _tiles(
 
 def _shards(dataset: Dataset, inputs: Inputs) -> Iterable[Iterator[Shard]]:
     """Of maps and of boxes, with a row for each image, or for each class that it shows."""
-    if not dataset.several_labels:
-        return inputs.shards(CAMS / SPLIT, CAM_SHARD), inputs.shards(BOXES / SPLIT, BOX_SHARD)
-    read = inputs.shards(CAMS / SPLIT, CLASS_CAM_SHARD), inputs.shards(BOXES / SPLIT, CLASS_BOX_SHARD)
-    return [shown_classes(dataset, shards) for shards in read]
+    several = dataset.several_labels
+    cams = inputs.shards(CAMS / SPLIT, CLASS_CAM_SHARD if several else CAM_SHARD)
+    boxes, again = (inputs.shards(BOXES / SPLIT, CLASS_BOX_SHARD if several else BOX_SHARD) for _ in range(2))
+    cams = (one | {"maps": drawn_on(one, other)} for one, other in zip(cams, boxes, strict=True))
+    return [shown_classes(dataset, shards) for shards in (cams, again)] if several else (cams, again)
 
 
 def _examples(facts: pd.DataFrame, rows: list[int], by: str) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from pipeline.data import refined
 from pipeline.data.manifest import read_dataset
 from pipeline.errors import ParamsError
 from pipeline.execution.preflight import check_inputs
@@ -124,3 +125,18 @@ def test_the_page_shows_each_image_once_and_the_run_has_the_numbers(here):
     metrics = json.loads((here / "metrics/metrics.json").read_text())
     assert row.data.metrics["test/map"] == pytest.approx(metrics["test"]["map"])
     assert row.data.metrics["mask_threshold"] == pytest.approx(metrics["mask_threshold"])
+
+
+@pytest.mark.slow
+def test_refined_maps_of_each_class_are_those_of_its_image(here, tmp_path, monkeypatch):
+    shutil.copytree(here, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    edit(Path(), {"localize.refine": "crf"})
+    # In place of the CRF: what of the image is coloured, which is its objects.
+    monkeypatch.setattr(refined, "refine", lambda _, image: (np.ptp(image.astype(float), axis=2) > 120).astype(float))
+    localize.run(load_params())
+    evaluate.run(load_params())
+    rows = pd.read_parquet("metrics/per_image.parquet")
+    alone = ~rows["image_id"].str.split().str[0].duplicated(keep=False)
+    assert (rows["iou"][alone] > 0.6).all()
+    assert "maps" in next(read_shards(Path("boxes/test")))
