@@ -92,6 +92,12 @@ def warn(message: str) -> None:
     say(message)
 
 
+def finding(sign: str, style: str, subject: str, message: str) -> None:
+    """A sign, what it is about, and what was found."""
+    _console.print(sign, style=style, end=" ", markup=False)
+    say(f"{subject:10} {message}")
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; the first column is text, the others are numbers."""
     # Names and settings are the user's: brackets in them are not markup.

@@ -70,7 +70,7 @@ def make_project(folder: Path) -> Path:
     for name in ("pipeline", "dags", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
     shutil.copytree(ROOT / "data/synthetic", folder / "data/synthetic")
-    for name in ("params.yaml", ".dvcignore", ".gitignore"):
+    for name in ("params.yaml", ".dvcignore", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     with (folder / ".gitignore").open("a") as stream:
         stream.write(IGNORED)

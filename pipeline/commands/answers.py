@@ -31,6 +31,7 @@ def is_answering(command: Callable[..., Any]) -> bool:
 def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
     """A command that prints its answer, where a program reads it or ``--json`` asks for it.
 
+    An answer's ``exit_code`` is how the command ends.
     Of several processes that do the same work, those that answer nothing return None.
     """
 
@@ -39,6 +40,8 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
         answer = command(**given)
         if answer is not None and (as_json or not console.is_terminal(console.stdout)):
             _print(answer)
+        if answer and answer.get("exit_code"):
+            raise SystemExit(answer["exit_code"])
 
     signature = inspect.signature(command)
     answered.__signature__ = signature.replace(  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.commands import boxing, completion, dag, data, results, running
+from pipeline.commands import boxing, completion, dag, data, machine, results, running
 from pipeline.commands.plain import PlainCommand, SpreadIou
 from pipeline.commands.stages import STAGES, stage_command
 
@@ -49,6 +49,7 @@ COMMANDS = {
         "score": Entry(boxing.score, SpreadIou),
     },
     "This machine": {
+        "doctor": Entry(machine.doctor),
         "completion": Entry(completion.completion),
     },
     "Stages, which `repro` and `run` start": {name: Entry(stage_command(name)) for name in STAGES},

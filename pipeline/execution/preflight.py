@@ -55,7 +55,7 @@ def check_inputs(params: Params, *others: Params) -> None:
     check_place(Path.cwd(), state_folder())
     check_repository(Path.cwd())
     check_writable(state_folder())
-    _check_data(params, others)
+    check_data(params, others)
     networks = {_network(each): each for each in (params, *others)}
     for each in console.progress(networks.values(), len(networks), "check", "networks"):
         _check_network(each)
@@ -158,7 +158,16 @@ def _check_backbone(params: Params) -> None:
         check_region_fits(backbone, params.train.backbone, params.train.crop, params.train.rdap_size)
 
 
-def _check_data(params: Params, others: Sequence[Params]) -> None:
+def check_data(params: Params, others: Sequence[Params] = ()) -> None:
+    """Check that the raw data set is there and has the layout that prepare.dataset names.
+
+    Args:
+        others: of further trials, with the same raw data.
+
+    Raises:
+        DataError: it is missing, has another layout, or holds what DVC cannot follow.
+        UserError: settings do not suit it.
+    """
     root = Path(params.prepare.root)
     with reaching("prepare.root"):
         found = root.exists()

@@ -1,7 +1,6 @@
 """The MLflow and Airflow pages on this machine: started together, watched, stopped together; loopback only."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-
-import psutil
 
 from pipeline import console
 from pipeline.errors import UserError, WsolError
@@ -34,19 +31,17 @@ from pipeline.local.airflow_home import (
 )
 from pipeline.params import load_params
 from pipeline.system.locks import exclusive_lock, is_held
+from pipeline.system.ports import HOST, check_free
 from pipeline.system.processes import kept
 from pipeline.system.state import shown_uri, state_folder
 from pipeline.tracking import server as tracking_server
 from pipeline.tracking import views
 
-HOST = "127.0.0.1"
 #: Where MLflow shows experiments; its start page is about language models.
 RUNS = "/#/experiments?workflowType=machine_learning"
 #: Seconds until the pages must answer, and until their processes must have ended.
 START_LIMIT = 180
 STOP_LIMIT = 10
-#: Characters of a foreign command line in a message.
-COMMAND_SHOWN = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +73,7 @@ def serve(checkout: Path, airflow_port: int, mlflow_port: int) -> None:
     external = os.environ.get("MLFLOW_TRACKING_URI")
     with exclusive_lock(lock_file("ui"), "another `ui`") as lock:
         for port, option in [(airflow_port, "--airflow-port"), *([] if external else [(mlflow_port, "--mlflow-port")])]:
-            _check_free(port, option)
+            check_free(port, option)
         console.say("starting the pages, this takes half a minute …")
         set_up(checkout)
         if is_held(lock_file("run")):
@@ -150,28 +145,6 @@ def _mlflow(port: int) -> Server:
     address = ["--host", HOST, "--port", str(port)]
     command = [sys.executable, "-m", "uvicorn", "--factory", *address, "pipeline.local.mlflow_app:create_app"]
     return Server("mlflow", command, mlflow_home.server_environment())
-
-
-def _check_free(port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}): "
-                f"{_how_to_free(port)}, or choose another with {option}."
-            ) from None
-
-
-def _how_to_free(port: int) -> str:
-    """Who listens there can be seen of one's own processes only."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if any(c.laddr.port == port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN):
-                command = " ".join(process.cmdline())[:COMMAND_SHOWN]
-                return f"process {process.pid} holds it ({command}): stop that by `kill {process.pid}`"
-    return "stop what holds it"
 
 
 @contextmanager

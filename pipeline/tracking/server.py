@@ -60,6 +60,22 @@ def client() -> Any:
         return mlflow.MlflowClient(uri)
 
 
+def server_version() -> str:
+    """What the server at ``MLFLOW_TRACKING_URI`` is, asked with the user's credentials; nothing is written there.
+
+    Raises:
+        TransientError: it does not answer.
+        UserError: it refuses, or is not MLflow.
+    """
+    with clear_errors("show its experiments", "python -m pipeline doctor"), patience(*PROBE_PATIENCE):
+        made = client()
+        made.search_experiments(max_results=1)
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        return str(http_request(get_default_host_creds(tracking_uri()), "/version", "GET").text).strip()
+
+
 def _create_database(path: Path) -> None:
     """Beside its place, then in it: MLflow cannot go on with tables whose making was interrupted."""
     import mlflow
