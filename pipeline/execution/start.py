@@ -108,7 +108,9 @@ def _suited(found: Found, folder: Path) -> dict[str, Any]:
     """Settings that follow from what was found."""
     train = found.count("train") + found.count("gate")
     fewest = min(
-        Counter(one.sample.labels[0] for one in found.images if one.sample.split in ("train", "gate")).values()
+        Counter(
+            label for one in found.images if one.sample.split in ("train", "gate") for label in one.sample.labels
+        ).values()
     )
     suited: dict[str, Any] = {
         "train.epochs": int(np.clip(round(SHOWN / max(train, 1)), *EPOCHS)),
@@ -117,7 +119,10 @@ def _suited(found: Found, folder: Path) -> dict[str, Any]:
     }
     if fewest < ENOUGH_FOR_GATE:
         suited["prepare.gate_fraction"] = 0.0
-    if not found.boxed("train", "gate"):
+    if found.source.several_labels:
+        # The loss is a mean over the classes, and its gradient the smaller the more there are; and none is about Top-1.
+        suited |= {"train.lr": 0.1, "promote.metric": "gate.gt_known_iou50", "promote.guards": ["gate.gt_known_iou30"]}
+    elif not found.boxed("train", "gate"):
         suited |= {"promote.metric": "gate.cls_top1", "promote.guards": []}
     return suited
 
@@ -144,14 +149,14 @@ def _show(found: Found) -> None:
 
 
 def _rows(found: Found) -> Iterator[tuple[str, ...]]:
-    counts = Counter((one.sample.labels[0], one.sample.split) for one in found.images)
-    boxed = Counter(one.sample.labels[0] for one in found.images if one.boxes)
+    counts = Counter((label, one.sample.split) for one in found.images for label in one.sample.labels)
+    boxed = Counter(label for one in found.images for label in set(one.box_labels or one.sample.labels) if one.boxes)
     for label, name in list(enumerate(found.source.classes))[:NAMED]:
         yield name, *(str(counts[label, split]) for split in ("train", "val", "gate", "test")), str(boxed[label])
     if len(found.source.classes) > NAMED:
         yield (f"… {len(found.source.classes) - NAMED} more",)
     totals = (str(found.count(split)) for split in ("train", "val", "gate", "test"))
-    yield "all", *totals, str(sum(boxed.values()))
+    yield "all", *totals, str(sum(bool(one.boxes) for one in found.images))
 
 
 def _on_boxes(found: Found) -> str:

@@ -10,6 +10,7 @@ from pipeline.execution.start import start
 from pipeline.params import load_params
 from tests.data.make_cub import write_cub
 from tests.data.make_photos import write_photos
+from tests.data.make_voc import write_voc
 from tests.project import ROOT
 
 
@@ -85,3 +86,13 @@ def test_a_wrong_value_is_refused_before_anything_is_read():
     write_photos(Path("../photos"), 1)
     with pytest.raises(ParamsError, match="epochs"):
         start(Path("../photos"), {"train.epochs": -1})
+
+
+def test_a_folder_of_images_with_several_labels_gets_settings_that_are_valid_for_it(here, capsys):
+    write_voc(Path("../VOC2007"))
+    assert start(Path("../VOC2007"), {})["dataset"] == "voc"
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().err.splitlines()]
+    assert ["aeroplane", "10", "2", "0", "4", "16"] in rows  # of 24 images 16 show one
+    params = load_params()
+    params.refuse_several_labels()
+    assert params.train.lr == 0.1
