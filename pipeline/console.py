@@ -87,7 +87,7 @@ def fail(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Something the user should know although the work goes on."""
+    """Something the user should know although the work continues."""
     _console.print("[bold yellow]warning:[/]", end=" ")
     say(message)
 

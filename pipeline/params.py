@@ -251,7 +251,7 @@ class TrainParams(_Group):
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         title="precision",
-        description="float32 | bfloat16 | float16: mixed precision, several times faster where the processor has it",
+        description="float32 | bfloat16 | float16: mixed precision, several times faster where hardware supports it",
     )
     channels_last: bool = Field(
         title="channels last", description="memory layout of images and features; false is the library's default"

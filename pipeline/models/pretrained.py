@@ -20,7 +20,7 @@ def load_pretrained(backbone: nn.Module, name: str, pretrained: bool | str) -> N
             whole network or of the backbone alone.
 
     Raises:
-        UserError: the file is missing, is no state dict, lacks parameters of this backbone, or is of a larger network.
+        UserError: the file is missing, not a state dict, lacks parameters of this backbone, or is of a larger network.
         TransientError: the download failed.
     """
     if pretrained is False:

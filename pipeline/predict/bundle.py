@@ -203,7 +203,7 @@ def read_model(path: Path) -> Model:
     """Read what :func:`write_model_here` wrote.
 
     Raises:
-        UserError: it is missing or damaged, is no model file, or is of a format that this version cannot read.
+        UserError: it is missing or damaged, is not a model file, or is of a format that this version cannot read.
     """
     if not path.is_file():
         raise UserError(f"{path.absolute()} is not a model file: there is no such file.")

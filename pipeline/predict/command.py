@@ -36,7 +36,7 @@ def predict(
         names: of the images: see :func:`pipeline.predict.sources.find_sources`.
         out: folder; ``predictions``, ``predictions2`` and so on if not given.
         wants: what is written besides the tables: see :class:`pipeline.predict.output.Output`.
-        resume: go on with ``out``.
+        resume: continue ``out``.
         exports: names of formats: see :mod:`pipeline.predict.formats`.
         save_model: where to write the model as one file.
         split: of the data set here, whose images are boxed in place of ``names``.
@@ -47,7 +47,7 @@ def predict(
     """
     options = options or Options()
     if resume and out is None:
-        raise UserError("--resume: name the folder to go on with by --out.")
+        raise UserError("--resume: name the folder to continue by --out.")
     check_formats(exports)
     if bool(names) == bool(split):
         raise UserError("predict: name images, or a split of the data set here by --split; one of the two.")

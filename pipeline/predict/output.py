@@ -1,7 +1,7 @@
 """The folder that predictions are written to: complete and the same whether or not the work was interrupted.
 
 ``predictions.jsonl`` is the journal: a line per image, appended when all of its batch is done, after the batch's
-pictures. What resumes cuts it back to whole batches and goes on; everything else is made from it at the end.
+pictures. What resumes cuts it back to whole batches and continues; everything else is made from it at the end.
 """
 
 import csv
@@ -41,7 +41,7 @@ class Output:
         settings: all that decides what is written; a folder of other settings is not resumed.
         sources: the images, in order.
         batch_size: images that are done together.
-        resume: go on with the folder where it is there.
+        resume: continue the folder where it exists.
         wants: what is written for each image: ``images``, ``txt``, ``conf``, ``crop``, ``maps``.
 
     Raises:
@@ -67,7 +67,7 @@ class Output:
             return 0
         place = f"--out: {self.folder.absolute()}"
         if not resume:
-            raise UserError(f"{place} exists already. Name another folder, or go on with it by --resume.")
+            raise UserError(f"{place} exists already. Name another folder, or continue it with --resume.")
         settings = self.folder / SETTINGS
         if not settings.is_file():
             raise UserError(f"{place} was not made by predict: it has no {SETTINGS}. Name another folder.")
@@ -169,7 +169,7 @@ def _writing(folder: Path) -> Iterator[None]:
             "with --resume; what is done is kept."
         ) from None
     except Unwritable as error:
-        raise UserError(f"{error} The same command with --resume goes on.") from None
+        raise UserError(f"{error} The same command with --resume continues.") from None
 
 
 def _whole(xyxy: tuple[float, ...], image: Image, record: Prediction) -> tuple[int, int, int, int]:

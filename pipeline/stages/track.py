@@ -79,7 +79,7 @@ def _log_model_file(row: Row) -> None:
 
 
 def _remove_checkpoints(train_key: str) -> None:
-    """DVC has the model by now, so nobody goes on from there but who trains the same at this moment."""
+    """DVC has the model by now, so nobody resumes from there except who trains the same at this moment."""
     with suppress(TransientError), exclusive_lock(training_lock(train_key), "the same training"):
         for path in checkpoints_folder().glob(f"{train_key}-*.pt"):
             path.unlink(missing_ok=True)

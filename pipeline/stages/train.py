@@ -1,7 +1,7 @@
-"""Train the classifier from image labels alone; a killed training goes on from its last checkpoint.
+"""Train the classifier from image labels alone; a killed training resumes from its last checkpoint.
 
 Reads data/labelled, the images, train.* and seed; writes models/ (model.pt, record.json, history.csv, training.json).
-Metrics are streamed to MLflow while it trains; where no server answers, training goes on without. On several GPUs it
+Metrics are streamed to MLflow while it trains; where no server answers, training continues without. On several GPUs it
 starts itself as one process for each; on several machines start it by `torchrun … -m pipeline train`.
 """
 
@@ -71,7 +71,7 @@ def run(params: Params) -> dict[str, Any]:
 
 
 def _training_to_itself(key: str) -> AbstractContextManager[object]:
-    """Of workspaces that train the same one is at work; the others then go on from its checkpoint, which is finished.
+    """Of workspaces that train the same one is at work; the others then resume from its checkpoint, which is finished.
 
     Of several processes that train together the first one holds the lock.
     """

@@ -99,7 +99,7 @@ def _killed(stage: str, fault: str) -> Outcome:
     return Outcome(
         KILLED,
         f"{stage} was killed (signal 9) before it could say why. If nobody did that, memory ran out: free some, lower "
-        "the stage's batch_size or raise the container's limit. Run the same command again: a training goes on from "
+        "the stage's batch_size or raise the container's limit. Run the same command again: a training resumes from "
         "its last checkpoint.",
         shown=False,
     )

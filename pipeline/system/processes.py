@@ -148,7 +148,7 @@ def _end_orphans() -> None:
 def end_with_starter() -> None:
     """End this process when one of those ends that it works for: its keeper or Airflow task, DVC, torchrun.
 
-    A stage whose DVC was killed would write its outputs into the next run's. One that a person starts by hand goes on:
+    A stage whose DVC was killed would write its outputs into the next run's. One that a person starts continues:
     `nohup` is there for that.
     """
     if starters := _starters():

@@ -85,7 +85,7 @@ class LiveRun:
 
 
 def live_run(experiment: str, train_key: str) -> LiveRun:
-    """Start streaming a training, or go on with the run of the same training that was stopped.
+    """Start streaming a training, or resume the run of the same training that was stopped.
 
     The caller holds :func:`pipeline.system.state.training_lock`, so that nobody who shares this state folder is at it.
     A run that streams from another state folder is left alone: nobody here knows whether that training has ended.
@@ -118,7 +118,7 @@ def live_run(experiment: str, train_key: str) -> LiveRun:
 def _warn_not_streaming(error: Exception) -> None:
     console.warn(
         f"training curves are not streamed to {server.shown_tracking_uri()}: {server.reason(error)}. "
-        "Training goes on; `python -m pipeline track` logs the curves afterwards."
+        "Training continues; `python -m pipeline track` logs the curves afterwards."
     )
 
 
@@ -190,7 +190,7 @@ def open_row(experiment: str, run_key: str, train_key: str) -> Iterator[Row]:
     """The row of a result: the one it has, else the run its training streamed to, else a new one.
 
     Raises:
-        TransientError: the server does not answer; the same call later goes on where this one stopped.
+        TransientError: the server does not answer; the same call later resumes where this one stopped.
         UserError: mlflow is not installed, or the server, database or experiment cannot be used as they are set.
     """
     with server.clear_errors("record the run", "python -m pipeline track"):

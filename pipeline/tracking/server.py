@@ -77,7 +77,7 @@ def server_version() -> str:
 
 
 def _create_database(path: Path) -> None:
-    """Beside its place, then in it: MLflow cannot go on with tables whose making was interrupted."""
+    """Beside its place, then in it: MLflow cannot continue with tables whose making was interrupted."""
     import mlflow
 
     new = path.with_name(f"{path.name}.new")

@@ -113,7 +113,8 @@ def check_shares(images: int, batch: int, settings: TrainParams) -> None:
         )
     if settings.batch_size % processes:
         console.warn(
-            f"train.batch_size {settings.batch_size} is no multiple of the {processes} processes: a step takes {batch}"
+            f"train.batch_size {settings.batch_size} is not a multiple of the {processes} processes: "
+            f"a step takes {batch}"
         )
 
 

@@ -104,7 +104,7 @@ def regularized_cross_entropy(
         ``(loss, cross entropy, regularizer)``, scalars; the regularizer without its weight.
 
     Raises:
-        ValueError: ε above 1, which is no distribution.
+        ValueError: ε above 1, which is not a distribution.
     """
     smoothing = regularizer == "label_smoothing"
     if smoothing and weight > 1:

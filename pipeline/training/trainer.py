@@ -1,7 +1,7 @@
 """The training loop.
 
 Order of images, augmentation and erasing are functions of ``(seed, epoch, step)`` and the learning rate one of the
-step, so a training that goes on from a checkpoint repeats exactly what an uninterrupted one would have done. Under
+step, so a training that resumes from a checkpoint repeats exactly what an uninterrupted one would have done. Under
 ``torchrun`` each process takes its part of every batch; the gradients, and so the weights, are those of all of it.
 """
 
@@ -48,7 +48,7 @@ class Trainer:
         network: trained in place.
         settings: schedule and loss.
         seed: of order and augmentation.
-        checkpoint: where to go on from, and where to save.
+        checkpoint: where to resume from, and where to save.
         on_epoch: called with each epoch's row of the history.
         earlier: networks of adversarial erasing that were trained before this one.
     """
@@ -231,8 +231,8 @@ class Trainer:
             setattr(self, name, state[name])
         if state["processes"] != world_size():
             console.warn(
-                f"{state['processes']} processes made the checkpoint and {world_size()} go on: the weights will not be "
-                "exactly those of a training without a stop"
+                f"{state['processes']} processes made the checkpoint and {world_size()} resume from it: the weights "
+                "will not be exactly those of a training without a stop"
             )
         self.looked = self.step
         self.totals.copy_(state["totals"])

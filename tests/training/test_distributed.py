@@ -83,7 +83,7 @@ def test_processes_without_images_are_refused(monkeypatch, images, batch, change
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "said"), [(8, ""), (10, "10 is no multiple of the 4 processes: a step takes 8")]
+    ("batch_size", "said"), [(8, ""), (10, "10 is not a multiple of the 4 processes: a step takes 8")]
 )
 def test_images_that_processes_cannot_share_evenly_are_said_to_be_left_out(monkeypatch, capsys, batch_size, said):
     monkeypatch.setenv("WORLD_SIZE", "4")

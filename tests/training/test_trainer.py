@@ -1,4 +1,4 @@
-"""The training loop: it learns, it repeats itself, and it goes on after a stop as if there had been none."""
+"""The training loop: it learns, it repeats itself, and it resumes after a stop as if there had been none."""
 
 import numpy as np
 import pytest
