@@ -9,7 +9,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help setup run ui test test-all test-containers lint format typecheck check lock images up down logs passwords audit \
-	benchmarks methods chaos clean
+	benchmarks methods chaos fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ methods: setup  ## the tables of docs/results.md (finished results are kept): on
 
 chaos: setup  ## hit running commands with 200 signals: all must be completed as if undisturbed
 	@$(PY) -m tests.chaos.campaign --signals 200
+
+fuzz: setup  ## damage every kind of file in new ways and let the commands read them; EXAMPLES=N of each kind
+	@WSOL_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(PYTEST) -q tests/fuzz
 
 clean:  ## remove the environment and caches; data, models, cache and tracked runs stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
