@@ -7,17 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline import console
 from pipeline.data.frames import View, alike
-from pipeline.data.images import decode, read_file
+from pipeline.data.looks import MaskLook, look_at_image, look_at_mask
 from pipeline.data.manifest import SPLITS
-from pipeline.data.mask_files import class_values, extent, split_values
 from pipeline.data.masks import Masks, MaskValues
-from pipeline.data.names import path_flaw, shown, similar
-from pipeline.data.orientation import UPRIGHT, orientation
+from pipeline.data.memory import Memory
+from pipeline.data.names import shown, similar
+from pipeline.data.orientation import UPRIGHT
 from pipeline.data.source import NOT_READ, Box, Problem, Sample, Source
 from pipeline.data.tree import NAMED, listed
 from pipeline.errors import DataError
@@ -58,8 +55,8 @@ def inspect_images(source: Source, *, strict: bool = True) -> tuple[list[Inspect
     usable: list[Inspected] = []
     problems = list(source.problems)
     # Decoding releases the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = pool.map(lambda sample: _try_inspect(source, sample), source.samples)
+    with Memory() as memory, ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = pool.map(lambda sample: _try_inspect(memory, source, sample), source.samples)
         for inspected, flaws in console.progress(outcomes, len(source.samples), "checking images"):
             usable += [inspected] if inspected else []
             problems += flaws
@@ -78,61 +75,46 @@ def _refuse(problems: list[Problem], images: int) -> None:
         )
 
 
-def _try_inspect(source: Source, sample: Sample) -> tuple[Inspected | None, list[Problem]]:
+def _try_inspect(memory: Memory, source: Source, sample: Sample) -> tuple[Inspected | None, list[Problem]]:
     """The image where it can be used, and what of it cannot."""
-    path = source.root / sample.path
     try:
-        data = _read(source.root, sample.path)
-        pixels = decode(data)
+        image = look_at_image(memory, source.root, sample.path)
     except DataError as error:
-        return None, [_problem(path, str(error))]
-    view = View(pixels.shape[1], pixels.shape[0], orientation(data) if source.upright else UPRIGHT)
-    digest = hashlib.sha256(data)
-    content = digest.hexdigest()
-    sample, extent_of_masks, flaws = _with_masks(source, sample, view, digest)
+        return None, [_problem(source.root / sample.path, str(error))]
+    view = View(image.width, image.height, image.turned if source.upright else UPRIGHT)
+    masks, flaws = _usable_masks(memory, source, sample, view)
+    if flaws:
+        sample, masks = replace(sample, masks=Masks()), {}
     boxes, box_labels, wrong = _checked_boxes(source.root, sample, view)
-    if source.boxes_from_masks and not sample.boxes and extent_of_masks:
-        boxes = [extent_of_masks]
-    for part in (*boxes, *box_labels):
-        digest.update(repr(part).encode())
-    return Inspected(sample, *view.size, tuple(boxes), digest.hexdigest(), content, tuple(box_labels)), flaws + wrong
+    extents = [box for path, (box, _) in masks.items() if box and path in sample.masks.files]
+    if source.boxes_from_masks and not sample.boxes and extents:
+        boxes = [_around(extents)]
+    contents = [image.content, *(content for _, content in masks.values())]
+    digest = hashlib.sha256(repr((contents, boxes, box_labels)).encode()).hexdigest()
+    return Inspected(sample, *view.size, tuple(boxes), digest, image.content, tuple(box_labels)), flaws + wrong
 
 
-def _read(root: Path, path: str) -> bytes:
-    if flaw := path_flaw(path):
-        raise DataError(flaw)
-    return read_file(root / path)
-
-
-def _with_masks(
-    source: Source, sample: Sample, view: View, digest: "hashlib._Hash"
-) -> tuple[Sample, Box | None, list[Problem]]:
-    """The sample, without masks unless all can be used, which are then in the digest; and the extent of its object."""
-    extents, flaws = [], []
+def _usable_masks(
+    memory: Memory, source: Source, sample: Sample, view: View
+) -> tuple[dict[str, tuple[Box | None, str]], list[Problem]]:
+    """Of each mask the box around its object, in pixels of the image, and its hash; and why one cannot be used."""
+    usable, flaws = {}, []
     for path in sample.masks.paths:
         values = source.mask_values if path in sample.masks.files else MaskValues()
         try:
-            data = _read(source.root, path)
-            if values.classes:
-                class_values(data, values)
-            found = _extent_in(view, *split_values(data, values))
-            extents += [found] if found and path in sample.masks.files else []
-            digest.update(data)
+            mask = look_at_mask(memory, source.root, path, values)
+            usable[path] = _extent_in(view, mask), mask.content
         except DataError as error:
             flaws.append(replace(_problem(source.root / path, str(error)), consequence="mask left out"))
-    if flaws:
-        return replace(sample, masks=Masks()), None, flaws
-    return sample, _around(extents) if extents else None, []
+    return usable, flaws
 
 
-def _extent_in(view: View, *pixels: NDArray[np.bool_]) -> Box | None:
-    """The box around all true pixels of masks of one size, in pixels of the image, which may be another size."""
-    size = (pixels[0].shape[1], pixels[0].shape[0])
-    if not alike(size, view.size):
-        raise DataError(f"a mask of {size[0]}×{size[1]} pixels for an image of {view.size[0]}×{view.size[1]}")
-    box = extent(pixels)
-    scale = (view.size[0] / size[0], view.size[1] / size[1])
-    return box and (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
+def _extent_in(view: View, mask: MaskLook) -> Box | None:
+    """The box around all that a mask shows, in pixels of the image, which may be another size."""
+    if not alike((mask.width, mask.height), view.size):
+        raise DataError(f"a mask of {mask.width}×{mask.height} pixels for an image of {view.size[0]}×{view.size[1]}")
+    x, y, box = view.size[0] / mask.width, view.size[1] / mask.height, mask.extent
+    return box and (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
 
 
 def _around(boxes: list[Box]) -> Box:
