@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.files import METRICS, MODELS, content, read_json, reading
 from pipeline.records import STAGES, Inputs, Training, changed, read_sealed
-from pipeline.schemas import Metrics, check_numbers
+from pipeline.schemas import Metrics, ReliabilityRow, check_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING = MODELS / "training.json"
 HISTORY = MODELS / "history.csv"
+RELIABILITY = METRICS / "reliability.json"
 
 
 def read_metrics(inputs: Inputs, folder: Path = METRICS) -> dict[str, Any]:
@@ -29,6 +30,12 @@ def read_threshold_curve(inputs: Inputs, folder: Path = METRICS) -> "pd.DataFram
     path = folder / "threshold_curve.csv"
     with reading(path):
         return check_numbers(pd.read_csv(io.BytesIO(inputs.read(path))), ("threshold",))
+
+
+def read_reliability(inputs: Inputs) -> dict[str, list[ReliabilityRow]]:
+    """``reliability.json`` of a result by split: how often boxes of a score were right."""
+    tables: dict[str, list[ReliabilityRow]] = read_json(RELIABILITY, dict[str, list[ReliabilityRow]], inputs.read)
+    return tables
 
 
 def read_training(inputs: Inputs, folder: Path = MODELS) -> Training:

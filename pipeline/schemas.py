@@ -75,6 +75,21 @@ class Metrics(Threshold):
         return self
 
 
+class ReliabilityRow(Facts):
+    """A row of a split in ``metrics/reliability.json``: see :mod:`pipeline.evaluation.reliability`."""
+
+    low: float
+    high: float
+    boxes: int = Field(ge=1)
+    score: float
+    iou50: float
+    iou50_low: float
+    iou50_high: float
+    top1_iou50: float
+    top1_iou50_low: float
+    top1_iou50_high: float
+
+
 def parse_json(content: bytes, schema: Any) -> Any:
     """The content of a JSON file as a schema (a model or any type) has it.
 

@@ -88,7 +88,7 @@ def write_result() -> None:
 
 def write_scores_record() -> None:
     """The record of ``metrics/`` and the page, after a test has changed the scores."""
-    names = ("metrics.json", "per_image.parquet", "threshold_curve.csv")
+    names = ("metrics.json", "per_image.parquet", "reliability.json", "threshold_curve.csv")
     write_record(METRICS, METRICS, Inputs(PREPARED, CAMS, BOXES), load_params(), only=names)
     write_page()
 
@@ -111,6 +111,7 @@ def write_lock(folder: Path) -> None:
             "metrics/metrics.json",
             "metrics/threshold_curve.csv",
             "metrics/record.json",
+            "metrics/reliability.json",
         ],
     }
     stages = {

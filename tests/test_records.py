@@ -50,6 +50,7 @@ READERS = {
     "metrics/metrics.json": (report, track),
     "metrics/threshold_curve.csv": (report, track),
     "metrics/per_image.parquet": (report, track),
+    "metrics/reliability.json": (track,),
     "report/record.json": (track,),
     "report/index.html": (track,),
 }

@@ -19,6 +19,7 @@ from pipeline.evaluation.metrics import (
     predictive_entropy,
     top_k_correct,
 )
+from pipeline.evaluation.reliability import Reliability
 from pipeline.evaluation.score_maps import FRAME, gaussian_map
 
 #: Standard deviation of the centred Gaussian, in pixels of the protocol's frame.
@@ -39,6 +40,7 @@ class ScoredImage:
         standard: grey value that thresholds are a fraction of.
         true_boxes: ``(m, 4)``, none where the image has no boxes.
         mask, ignored, part: ``(224, 224)``, or None.
+        predicted_box: ``(4,)``, of the predicted class at the threshold in use; ``score`` is its own.
     """
 
     image_id: str
@@ -51,6 +53,8 @@ class ScoredImage:
     mask: NDArray[np.bool_] | None
     ignored: NDArray[np.bool_] | None
     part: NDArray[np.bool_] | None
+    predicted_box: tuple[int, int, int, int]
+    score: float
 
 
 def gaussian_boxes() -> NDArray[np.int16]:
@@ -157,6 +161,7 @@ class SplitScorer:
         self.boxes = BoxScorer(gaussian_tau, deltas, interval)
         self.pixels, self.gaussian_pixels = PixelAveragePrecision(interval), PixelAveragePrecision(interval)
         self.gaussian_map = gaussian_map(FRAME, GAUSSIAN_SIGMA)
+        self.reliability = Reliability()
         self.rows: list[dict[str, Any]] = []
 
     def add(self, image: ScoredImage) -> None:
@@ -175,6 +180,9 @@ class SplitScorer:
         grey = quantize(image.score_map)
         row |= self.boxes.add(grey, image.level_boxes, image.standard, level, image.true_boxes)
         row |= self._segmentation(image, grey > level)
+        if len(image.true_boxes):
+            overlap = float(iou(np.array([image.predicted_box]), image.true_boxes).max())
+            self.reliability.add(image.score, overlap, int(image.logits.argmax()) == image.label)
         self.rows.append(row)
 
     def _segmentation(self, image: ScoredImage, foreground: NDArray[np.bool_]) -> dict[str, float]:

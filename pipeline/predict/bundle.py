@@ -21,11 +21,23 @@ from torch import Tensor
 
 from pipeline.data.manifest import read_facts
 from pipeline.errors import UserError, reason
-from pipeline.files import BOXES, CAMS, FITTED, MODELS, PREPARED, file_hash, read_json, write_bytes
+from pipeline.files import (
+    BOXES,
+    CAMS,
+    FITTED,
+    METRICS,
+    MODELS,
+    PREPARED,
+    RECORD,
+    file_hash,
+    read_json,
+    write_bytes,
+)
 from pipeline.models.localizer import Localizer, build_localizer, load_localizers
 from pipeline.params import ExtractCamsParams
 from pipeline.records import Inputs
-from pipeline.schemas import DatasetFacts, Facts, Threshold, parse_json
+from pipeline.results import RELIABILITY, read_reliability
+from pipeline.schemas import DatasetFacts, Facts, ReliabilityRow, Threshold, parse_json
 from pipeline.system.git import GitError
 from pipeline.tracking.provenance import current_revision
 
@@ -55,6 +67,8 @@ class ModelFacts(Facts):
         standard: ``max`` or ``percentile``; with ``percentile``, what ``threshold`` is a fraction of.
         threshold_source: ``val``: best GT-known localization at IoU 0.5 on val; ``paper``: as val has no boxes,
             that of the standard's paper; ``fixed``: given.
+        reliability: how often boxes of a score were right on test, by tenths of the score; empty where test has no
+            boxes, or these were not scored yet.
         data_hash: of all images it was trained and scored on.
         code: commit it was made by, with ``+`` where files differed from it.
         product: version of the pipeline.
@@ -75,6 +89,7 @@ class ModelFacts(Facts):
     percentile: float = Field(ge=0, le=100)
     threshold: float = Field(ge=0, lt=1)
     threshold_source: Literal["val", "paper", "fixed"]
+    reliability: list[ReliabilityRow] = Field(default_factory=list)
     data_hash: str
     code: str
     product: str
@@ -103,7 +118,7 @@ class Model:
 
 
 def write_model_here(path: Path) -> ModelFacts:
-    """Write the model of the last run in this folder, from models/, cams/, boxes/ and data/prepared/.
+    """Write the model of the last run in this folder, from models/, cams/, boxes/, data/prepared/ and metrics/, if any.
 
     Raises:
         UserError: one of them is missing, damaged or of another run.
@@ -123,7 +138,7 @@ def write_model_here(path: Path) -> ModelFacts:
     threshold: Threshold = read_json(BOXES / "threshold.json", Threshold, inputs.read)
     networks, architecture = load_localizers(MODELS / "model.pt", inputs.read)
     try:
-        checked = _described(settings, data, threshold, networks, architecture)
+        checked = _described(settings, data, threshold, networks, architecture, _reliability(inputs))
     except (KeyError, ValueError) as error:
         raise UserError(
             f"the result here was made by another version, whose settings do not describe a model: {reason(error)}. "
@@ -141,12 +156,24 @@ def _fitted(inputs: Inputs) -> dict[str, Tensor]:
     return state
 
 
+def _reliability(inputs: Inputs) -> list[ReliabilityRow]:
+    """What scores were worth on test; nothing where these boxes have not been scored yet."""
+    if not (METRICS / RECORD).exists():
+        return []
+    scored = Inputs(METRICS)
+    same = scored.made_from[BOXES.as_posix()] == inputs.made_from[BOXES.as_posix()]
+    if not same or RELIABILITY.name not in scored.records[METRICS].files:
+        return []
+    return read_reliability(scored)["test"]
+
+
 def _described(
     settings: Mapping[str, Any],
     data: DatasetFacts,
     threshold: Threshold,
     networks: list[Localizer],
     architecture: dict[str, Any],
+    reliability: list[ReliabilityRow],
 ) -> ModelFacts:
     """What the file is to say; KeyError or ValueError where the settings are those of another version."""
     facts = {
@@ -157,6 +184,7 @@ def _described(
         "extract_cams": _group(settings, "extract_cams"),
         "standard": settings["localize.standard"], "percentile": settings["localize.percentile"],
         "threshold": threshold.threshold, "threshold_source": threshold.threshold_source,
+        "reliability": [row.model_dump() for row in reliability],
         "data_hash": data.content_hash, "code": _code(), "product": _product(),
     }  # fmt: skip
     checked: ModelFacts = parse_json(json.dumps(facts).encode(), ModelFacts)

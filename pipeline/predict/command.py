@@ -73,7 +73,7 @@ def predict(
     for record in output.records():
         errors += bool(record.error)
         first = first or (f"{record.path}: {record.error}" if record.error else "")
-    output.finish()
+    output.finish(loaded.facts.reliability)
     export(exports, output.folder, output.records, loaded.facts.classes, loaded.version)
     if errors == len(sources):
         raise UserError(f"none of {errors} images could be read; the first: {first}. See {output.folder}/worklist.csv.")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.boxes import grey_map, largest_box, largest_boxes
 from pipeline.evaluation.geometry import NO_BOX, standard_value, threshold_level, to_image
+from pipeline.evaluation.reliability import map_mean
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.predict.record import PredictedBox
 
@@ -42,8 +43,7 @@ def draw_boxes(
 
 
 def _scored(box: Corners, values: NDArray[np.float64], size: tuple[int, int], probability: float) -> PredictedBox:
-    x0, y0, x1, y1 = box
-    mean = float(values[y0 : y1 + 1, x0 : x1 + 1].mean())
+    mean = map_mean(values, box)
     placed = to_image(np.array([box]), *size, FRAME)[0].tolist()
     return PredictedBox(xyxy=tuple(placed), score=probability * mean, map_mean=mean)
 

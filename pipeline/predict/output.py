@@ -25,6 +25,7 @@ from pipeline.predict.pictures import overlay
 from pipeline.predict.predictor import Image, Predicted
 from pipeline.predict.record import Prediction
 from pipeline.predict.sources import Source
+from pipeline.schemas import ReliabilityRow
 
 JOURNAL = "predictions.jsonl"
 SETTINGS = "run.json"
@@ -142,13 +143,13 @@ class Output:
             for line in stream:
                 yield Prediction.model_validate_json(line)
 
-    def finish(self) -> None:
-        """Write the tables and the page from the journal."""
+    def finish(self, reliability: Sequence[ReliabilityRow] = ()) -> None:
+        """Write the tables and the page from the journal; ``reliability`` is the model's."""
         with _writing(self.folder):
             _write_csv(self.folder / "predictions.csv", self.records())
             _write_parquet(self.folder / "predictions.parquet", self.records())
             images = self.names if "images" in self.wants else None
-            write_page(self.folder / "index.html", self.records(), images)
+            write_page(self.folder / "index.html", self.records(), images, reliability)
             worst = sorted(
                 ((r.score, r.path, r.class_name, r.error) for r in self.records()), key=lambda row: (row[0], row[1])
             )

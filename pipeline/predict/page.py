@@ -6,18 +6,26 @@ from pathlib import Path
 
 from pipeline.files import replacing
 from pipeline.predict.record import Prediction
+from pipeline.schemas import ReliabilityRow
 
 TEMPLATE = Path(__file__).with_name("page.html")
-_HOLE = "/*DATA*/"
+_HOLE, _RELIABILITY = "/*DATA*/", "/*RELIABILITY*/"
 
 
-def write_page(path: Path, records: Iterable[Prediction], images: Sequence[str] | None) -> None:
+def write_page(
+    path: Path,
+    records: Iterable[Prediction],
+    images: Sequence[str] | None,
+    reliability: Sequence[ReliabilityRow] = (),
+) -> None:
     """Write the page, record by record.
 
     Args:
         images: names of the pictures in ``images/`` beside it, one for each record; None where there are none.
+        reliability: of the model: what scores were worth on test.
     """
-    head, tail = TEMPLATE.read_text().split(_HOLE)
+    rows = _inert(json.dumps([row.model_dump() for row in reliability]))
+    head, tail = TEMPLATE.read_text().replace(_RELIABILITY, rows).split(_HOLE)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         stream.write(head)
         for text in _entries(records, images):

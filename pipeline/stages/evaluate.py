@@ -1,8 +1,9 @@
 """Score boxes, maps and classification by the field's protocol; it chooses nothing.
 
 Reads boxes, cams, data/prepared, masks, evaluate.*; writes metrics/: metrics.json (accuracies in percent, for val,
-gate and test), threshold_curve.csv (GT-known localization at every threshold) and per_image.parquet, which has a row
-for each class that an image shows.
+gate and test), threshold_curve.csv (GT-known localization at every threshold), per_image.parquet, which has a row
+for each class that an image shows, and reliability.json (how often boxes of a score are right; no rows where images
+may have several labels).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,11 @@ from pipeline import console
 from pipeline.data.manifest import Dataset, ImageRow, in_manifest_order, read_dataset
 from pipeline.data.mask_files import read_mask, read_masks
 from pipeline.data.refined import drawn_on
+from pipeline.evaluation.boxes import largest_box, quantize
 from pipeline.evaluation.class_scorer import ClassScorer, ScoredLabels
-from pipeline.evaluation.geometry import to_protocol
+from pipeline.evaluation.geometry import standard_value, threshold_level, to_protocol
+from pipeline.evaluation.metrics import probabilities
+from pipeline.evaluation.reliability import map_mean
 from pipeline.evaluation.score_maps import FRAME, normalize_map, resize_map
 from pipeline.evaluation.scorer import ScoredImage, SplitScorer, gaussian_threshold
 from pipeline.files import (
@@ -58,6 +62,7 @@ def run(params: Params) -> dict[str, Any]:
         write_csv(folder / "threshold_curve.csv", _curves(scorers))
         columns = (*COLUMNS, *(OF_SEVERAL if dataset.several_labels else ()))
         write_parquet(folder / "per_image.parquet", _per_image(scorers, columns))
+        write_json(folder / "reliability.json", _reliability(scorers))
         write_record(folder, METRICS, inputs, params)
     shown = ("gt_known_iou50", "top1_loc_iou50", "cls_top1", "map", "mpxap", "miou")
     return {f"test_{name}": round(metrics["test"][name], 2) for name in shown if name in metrics["test"]}
@@ -75,7 +80,9 @@ def _scored(
             by_class.add(labelled)
         return by_class
     scorer = SplitScorer(*protocol)
-    for image in console.progress(_images(dataset, split, inputs), total, title):
+    for image in console.progress(
+        _images(dataset, split, inputs, tau, params.localize.standard_percentile), total, title
+    ):
         scorer.add(image)
     return scorer
 
@@ -93,26 +100,31 @@ def _truths(image: ImageRow, several: bool) -> Iterator[NDArray[np.int64]]:
             yield to_protocol(boxes, image.width, image.height, FRAME)
 
 
-def _images(dataset: Dataset, split: str, inputs: Inputs) -> Iterator[ScoredImage]:
+def _images(dataset: Dataset, split: str, inputs: Inputs, tau: float, percentile: float) -> Iterator[ScoredImage]:
     images = dataset.images(split)
     read = (inputs.shards(CAMS / split, CAM_SHARD), inputs.shards(BOXES / split, BOX_SHARD))
     shards = (in_manifest_order(dataset, split, shards) for shards in read)
     for cams, levels in zip(*shards, strict=True):
         maps = drawn_on(cams, levels)
         for i, image_id in enumerate(cams["image_ids"]):
-            image = images[str(image_id)]
+            image, (label, predicted) = images[str(image_id)], cams["classes"][i]
+            score_map, predicted_map = (normalize_map(resize_map(values, FRAME)) for values in maps[i])
+            grey = quantize(predicted_map)
+            box = largest_box(grey, threshold_level(tau, standard_value(grey, percentile)))
             segmented = read_masks(dataset.root, image.masks, dataset.mask_values, FRAME)
             yield ScoredImage(
                 image_id=str(image_id),
-                label=int(cams["classes"][i, 0]),
+                label=int(label),
                 logits=cams["logits"][i],
-                score_map=normalize_map(resize_map(maps[i, 0], FRAME)),
+                score_map=score_map,
                 level_boxes=levels["boxes"][i],
                 standard=float(levels["standards"][i]),
                 true_boxes=to_protocol(image.boxes, image.width, image.height, FRAME),
                 mask=segmented and segmented[0],
                 ignored=segmented and segmented[1],
                 part=None if image.masks.part is None else read_mask(dataset.root / image.masks.part, FRAME),
+                predicted_box=box,
+                score=float(probabilities(cams["logits"][i])[predicted]) * map_mean(predicted_map, box),
             )
 
 
@@ -129,6 +141,13 @@ def _curves(scorers: Mapping[str, SplitScorer | ClassScorer]) -> pd.DataFrame:
     for split, scorer in scorers.items():
         columns |= {f"{split}_{name}": values for name, values in scorer.curve().items()}
     return pd.DataFrame(columns)
+
+
+def _reliability(scorers: Mapping[str, SplitScorer | ClassScorer]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        split: scorer.reliability.table() if isinstance(scorer, SplitScorer) else []
+        for split, scorer in scorers.items()
+    }
 
 
 def _per_image(scorers: Mapping[str, SplitScorer | ClassScorer], columns: Sequence[str]) -> pd.DataFrame:

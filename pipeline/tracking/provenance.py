@@ -20,7 +20,9 @@ from pipeline.system.git import GitError, git, git_bytes, head
 #: What makes a result, beside data: a run is dirty when one of these differs from the commit.
 SOURCES = ("pipeline", "dvc.yaml", "params.yaml")
 #: What `evaluate` wrote, by which a result is known.
-RESULT = tuple(METRICS / name for name in ("metrics.json", "threshold_curve.csv", "per_image.parquet", RECORD))
+RESULT = tuple(
+    METRICS / name for name in ("metrics.json", "threshold_curve.csv", "per_image.parquet", "reliability.json", RECORD)
+)
 MODEL = MODELS / "model.pt"
 #: What `train` wrote and `track` records.
 TRAINED = (MODEL, MODELS / RECORD, MODELS / "training.json", MODELS / "history.csv")

@@ -18,11 +18,13 @@ def square_map(x0, y0, x1, y1):
     return score_map
 
 
-def scored(name="a", label=0, logits=(3.0, 1.0, 0.0), box=SQUARE, truth=SQUARE, mask=None, part=None, ignored=None):
+def scored(
+    name="a", label=0, logits=(3.0, 1.0, 0.0), box=SQUARE, truth=SQUARE, mask=None, part=None, ignored=None, score=0.5
+):
     score_map = square_map(*box)
     return ScoredImage(
         name, label, np.array(logits), score_map, largest_boxes(quantize(score_map)), 255.0,
-        np.array([truth] if truth else [], np.int64).reshape(-1, 4), mask, ignored, part,
+        np.array([truth] if truth else [], np.int64).reshape(-1, 4), mask, ignored, part, box, score,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pipeline.params import load_params
 from pipeline.stages import report
 from tests.sample_result import write_params, write_result
 
-KEPT = {"metrics.json", "per_image.parquet", "record.json", "threshold_curve.csv", "training.json"}
+KEPT = {"metrics.json", "per_image.parquet", "record.json", "reliability.json", "threshold_curve.csv", "training.json"}
 
 
 def change(folder, **values):

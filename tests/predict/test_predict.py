@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.data.annotations import read_annotations
 from pipeline.data.manifest import Dataset
 from pipeline.errors import DataError, UserError
-from pipeline.files import BOXES, CAMS, LABELLED, MODELS
+from pipeline.files import BOXES, CAMS, LABELLED, METRICS, MODELS
 from pipeline.models.localizer import build_localizer, save_localizers
 from pipeline.params import load_params
 from pipeline.predict.bundle import read_model, write_model_here
@@ -37,11 +37,12 @@ from pipeline.predict.names import unique_names
 from pipeline.predict.predictor import Options, Predictor
 from pipeline.predict.sources import find_sources
 from pipeline.records import Inputs, write_record
-from pipeline.stages import extract_cams, localize
+from pipeline.stages import evaluate, extract_cams, localize
 from tests.made_once import made_once
 from tests.project import ROOT, environment
 from tests.sample_result import write_params, write_prepared
 
+RELIABILITY = METRICS / "reliability.json"
 CLASSES = ("kite", "</script><img src=x onerror=alert(1)>")
 SETTINGS = {"train__crop": 64, "train__resize": 72, "extract_cams__batch_size": 4, "localize__threshold": 0.4}
 
@@ -60,6 +61,7 @@ def finished(tmp_path_factory):
             params = load_params()
             extract_cams.run(params)
             localize.run(params)
+            evaluate.run(params)
             write_model_here(folder / "model.safetensors")
         finally:
             os.chdir(here)
@@ -118,6 +120,22 @@ def test_boxes_classes_and_scores_are_those_of_the_stages(here, model="model.saf
         assert list(box.xyxy) == list(row["box"])
         assert (predicted.record.class_name, predicted.record.probability) == (row["predicted"], row["score"])
         assert box.score == predicted.record.probability * box.map_mean
+
+
+def test_the_reliability_table_counts_the_scores_that_predict_gives(here):
+    model = load_model("model.safetensors")
+    assert [row.model_dump() for row in model.facts.reliability] == json.loads(RELIABILITY.read_text())["test"]
+    images = sorted((here / "images").glob("test*.png"))
+    scores = np.array([one.record.score for one in Predictor(model, Options(batch_size=4))(images)])
+    for row in model.facts.reliability:
+        inside = scores[(scores >= row.low) & (scores < row.high)]
+        assert (len(inside), inside.mean()) == (row.boxes, pytest.approx(row.score, rel=1e-9))
+    assert sum(row.boxes for row in model.facts.reliability) == len(images)
+    predict([str(images[0])], model="model.safetensors", out=here / "out")
+    assert f'"boxes": {row.boxes}, ' in (here / "out/index.html").read_text()
+    write_params(here, train__backbone="squeezenet1_1", **SETTINGS | {"localize__threshold": 0.3})
+    localize.run(load_params())
+    assert load_model().facts.reliability == []
 
 
 def test_a_method_that_has_learnt_from_the_training_images_travels_with_its_model(here):

@@ -371,6 +371,7 @@ def test_a_model_that_was_replaced_after_the_run_is_not_tracked(project, lock):
         "metrics/per_image.parquet",
         "metrics/threshold_curve.csv",
         "metrics/metrics.json",
+        "metrics/reliability.json",
         "report/index.html",
     ],
 )

@@ -27,7 +27,8 @@ stages:
     params: [localize]
     outs: [data/labelled, data/prepared, images, models/model.pt, models/record.json, models/training.json,
            models/history.csv, cams, boxes, metrics/record.json,
-           metrics/metrics.json, metrics/threshold_curve.csv, metrics/per_image.parquet, report]
+           metrics/metrics.json, metrics/threshold_curve.csv, metrics/per_image.parquet, metrics/reliability.json,
+           report]
   track:
     cmd: python -m pipeline track
     deps: [metrics/metrics.json]
