@@ -241,7 +241,7 @@ def test_going_on_with_another_number_of_processes_is_said(images, monkeypatch, 
     first.checkpoint.save(state | {"processes": 2})
     small_trainer("k", epochs=1).fit(images, images)
     said = " ".join(capsys.readouterr().err.split())
-    assert "2 processes made the checkpoint and 1 go on: the weights will not be exactly those" in said
+    assert "2 processes made the checkpoint and 1 resume from it: the weights will not be exactly those" in said
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(images):
