@@ -67,6 +67,6 @@ def test_a_result_that_differs_and_a_second_run_are_failures(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_ten_signals_change_nothing(tmp_path):
-    tallies = campaign.campaign(tmp_path, signals=10, seed=1, minutes=5, only=["repro"])
+    tallies = campaign.campaign(tmp_path, signals=10, seed=1, minutes=60, only=["repro"])
     assert tallies["repro"].failures == []
     assert tallies["repro"].sent.total() == 10
